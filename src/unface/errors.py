@@ -24,5 +24,7 @@ def one_line(error: BaseException | str) -> str:
     'a\\nb'
     """
     text = str(error) or (type(error).__name__ if isinstance(error, BaseException) else "")
+    if text.isprintable():
+        return text
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
