@@ -39,17 +39,20 @@ def size_wh(boxes_xyxy: Boxes) -> Boxes:
 
 def area(boxes_xyxy: Boxes) -> NDArray[np.float32]:
     """Area of each box in square pixels, shape (N,)."""
-    return size_wh(boxes_xyxy).prod(axis=1)
+    return np.asarray(size_wh(boxes_xyxy).prod(axis=1), np.float32)
 
 
 def diagonal(boxes_xyxy: Boxes) -> NDArray[np.float32]:
     """Length of each box's diagonal in pixels, shape (N,)."""
-    return np.hypot(*size_wh(boxes_xyxy).T).astype(np.float32)
+    return np.asarray(np.hypot(*size_wh(boxes_xyxy).T), np.float32)
 
 
 def enlarge(boxes_xyxy: Boxes, margin_px: ArrayLike) -> Boxes:
-    """Move each side outward by `margin_px` (a number, or one per box)."""
-    margin = np.broadcast_to(np.asarray(margin_px, np.float32), (len(boxes_xyxy),))[:, None]
+    """Move each side outward (inward where negative) by `margin_px`: a number, one per box, or (N, 2) in x and y."""
+    margin = np.asarray(margin_px, np.float32)
+    if margin.ndim == 1:
+        margin = margin[:, None]
+    margin = np.broadcast_to(margin, (len(boxes_xyxy), 2))
     return np.concatenate([boxes_xyxy[:, :2] - margin, boxes_xyxy[:, 2:] + margin], axis=1)
 
 
@@ -75,7 +78,7 @@ def intersection(a_xyxy: Boxes, b_xyxy: Boxes) -> NDArray[np.float32]:
     """Area shared by each pair, shape (len(a), len(b))."""
     low = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
     high = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
-    return np.clip(high - low, 0, None).prod(axis=2)
+    return np.asarray(np.clip(high - low, 0, None).prod(axis=2), np.float32)
 
 
 def iou(a_xyxy: Boxes, b_xyxy: Boxes) -> NDArray[np.float32]:
@@ -105,6 +108,15 @@ def coverage(boxes_xyxy: Boxes, by_xyxy: Boxes) -> NDArray[np.float64]:
         inside = np.concatenate([low, high], axis=1)[(low < high).all(axis=1)]
         fractions[i] = union_area(inside) / float(area(box[None].astype(np.float64))[0])
     return np.minimum(fractions, 1.0)
+
+
+def is_covered(boxes_xyxy: Boxes, by_xyxy: Boxes) -> NDArray[np.bool_]:
+    """Whether the union of `by_xyxy` covers at least half of each box's inner half (half as wide, half as high).
+
+    There eyes, nose and mouth are: what is left around a hidden face (hair, chin, neck) is often seen as a
+    larger face, and that one is hidden.
+    """
+    return coverage(enlarge(boxes_xyxy, -size_wh(boxes_xyxy) / 4), by_xyxy) >= 0.5
 
 
 def non_maximum_suppression(

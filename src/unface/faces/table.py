@@ -1,7 +1,7 @@
 """`faces.parquet`: one row per image, with its boxes in upright pixels."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from unface.boxes import Boxes, as_boxes, clip
+from unface.boxes import Boxes, as_boxes, clip, is_covered
 from unface.errors import InputError, one_line
 
 SCHEMA_VERSION = "1"
@@ -67,9 +67,7 @@ class Faces:
             raise ValueError(f"faces: expected boxes, scores, labels, sources of one length, got {lengths}")
 
     @classmethod
-    def make(
-        cls, boxes_xyxy: Any, scores: Any | None = None, label: str = "face", source: str = "unknown"
-    ) -> Self:
+    def make(cls, boxes_xyxy: Any, scores: Any | None = None, label: str = "face", source: str = "unknown") -> Self:
         """Faces with one label and source for all boxes; scores default to 1."""
         boxes = as_boxes(boxes_xyxy)
         given = np.ones(len(boxes), np.float32) if scores is None else np.asarray(scores, np.float32)
@@ -87,6 +85,12 @@ class Faces:
             tuple(self.labels[i] for i in kept),
             tuple(self.sources[i] for i in kept),
         )
+
+    def __add__(self, other: "Faces") -> "Faces":
+        """Both, one after the other."""
+        boxes = np.concatenate([self.boxes_xyxy, other.boxes_xyxy])
+        scores = np.concatenate([self.scores, other.scores])
+        return Faces(boxes, scores, self.labels + other.labels, self.sources + other.sources)
 
     def clipped(self, width: int, height: int) -> "Faces":
         """The same faces cut to the image; those outside it are dropped."""
@@ -120,14 +124,17 @@ NO_FACES = Faces.make([])
 
 @dataclass(frozen=True, eq=False)
 class FaceRow:
-    """One image of `faces.parquet`: its upright size, status (detected, reviewed, failed) and faces."""
+    """One image of `faces.parquet`: its upright size, status (detected, reviewed, failed) and faces.
+
+    `candidates` is None where no detector looked below its threshold.
+    """
 
     image_id: str
     width: int
     height: int
     status: str
     faces: Faces = field(default_factory=lambda: NO_FACES)
-    candidates: Faces = field(default_factory=lambda: NO_FACES)
+    candidates: Faces | None = None
 
     def record(self) -> dict[str, Any]:
         """The row as a dict of the table's columns."""
@@ -137,7 +144,7 @@ class FaceRow:
             "height": self.height,
             "status": self.status,
             "boxes": self.faces.structs(),
-            "candidates": self.candidates.structs(),
+            "candidates": None if self.candidates is None else self.candidates.structs(),
         }
 
     @classmethod
@@ -149,7 +156,7 @@ class FaceRow:
             record["height"] or 0,
             record["status"],
             Faces.from_structs(record["boxes"] or ()),
-            Faces.from_structs(record.get("candidates") or ()),
+            None if record.get("candidates") is None else Faces.from_structs(record["candidates"]),
         )
 
 
@@ -170,6 +177,33 @@ def face_rows(table: pa.Table) -> Iterator[FaceRow]:
     for batch in table.to_batches(max_chunksize=1024):
         for record in batch.to_pylist():
             yield FaceRow.from_record(record)
+
+
+def with_more_faces(table: pa.Table, more: Mapping[str, Faces]) -> pa.Table:
+    """The table with faces added to some images; candidates that are faces now are taken out.
+
+    Args:
+        table: Of `FACES_SCHEMA`.
+        more: Faces to add, by image id; ids that the table does not hold are left out.
+    """
+    if not more:
+        return table
+    changed = pc.is_in(table["image_id"], value_set=pa.array(list(more), pa.string()))
+    places = np.flatnonzero(changed.to_numpy())
+    rows = [_with_more(row, more[row.image_id]).record() for row in face_rows(table.filter(changed))]
+    added = pa.Table.from_pylist(rows, schema=FACES_SCHEMA)
+    both = pa.concat_tables([table.replace_schema_metadata(None), added])
+    order = np.arange(len(table))
+    order[places] = len(table) + np.arange(len(places))
+    return both.take(pa.array(order)).combine_chunks().replace_schema_metadata(table.schema.metadata)
+
+
+def _with_more(row: FaceRow, more: Faces) -> FaceRow:
+    faces = row.faces + more
+    candidates = row.candidates
+    if candidates is not None:
+        candidates = candidates[~is_covered(candidates.boxes_xyxy, faces.boxes_xyxy)]
+    return replace(row, faces=faces, candidates=candidates)
 
 
 def write_faces(path: Path, table: pa.Table) -> None:
