@@ -1,0 +1,25 @@
+"""Images as files and as pixels: the only code that decodes, encodes and cleans them."""
+
+from unface.images.codecs.coding import Coding
+from unface.images.containers import MAX_PIXELS, audit, probe, scrub
+from unface.images.header import Header
+from unface.images.photo import Photo, decode, encode, encode_region
+
+SUFFIXES: frozenset[str] = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
+)
+"""Lower-case suffixes of the supported formats. Files are told apart by their content, not by these."""
+
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Coding",
+    "Header",
+    "Photo",
+    "audit",
+    "decode",
+    "encode",
+    "encode_region",
+    "probe",
+    "scrub",
+]

@@ -1,0 +1,87 @@
+"""JPEG pixels. Decoded by libjpeg-turbo through Pillow."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import JpegImagePlugin
+
+from unface.errors import ImageError
+from unface.images.codecs import pillow
+from unface.images.codecs.coding import Coding
+from unface.images.containers import jpeg
+from unface.images.containers.jpeg import Component, JpegParts
+
+_SUBSAMPLINGS = {(2.0, 1.0): 1, (2.0, 2.0): 2}
+"""Ratio of luma to chroma samples, horizontal and vertical, to Pillow's number; others are 4:4:4 (0)."""
+
+
+def decode(parts: JpegParts) -> tuple[NDArray[np.uint8], Coding]:
+    """Decode the pixels; CMYK as amounts of ink (255 is full), which JPEG stores inverted."""
+    header = parts.header
+    clean = jpeg.write(replace(parts, profile=None, header=replace(header, orientation=1)))
+    loaded = pillow.load(JpegImagePlugin.JpegImageFile, clean, header.width * header.height)
+    if any(component.table not in parts.tables for component in parts.components):
+        raise ImageError("JPEG: expected a quantisation table for each component")
+    return np.asarray(loaded), Coding(parts)
+
+
+def encode(coding: Coding, old: NDArray[Any], new: NDArray[Any]) -> bytes:
+    """Encode with the file's own quantisation tables, subsampling and frame kind.
+
+    Kept: tables, 4:4:4, 4:2:2 and 4:2:0, progressive or not, grey, RGB without colour transform, JFIF
+    density, Adobe marker. Other subsamplings become 4:4:4, arithmetic coding becomes Huffman coding, YCCK
+    becomes CMYK (with the luma table for each ink), restart intervals are dropped.
+    """
+    parts: JpegParts = coding.parts
+    options: dict[str, Any] = {"qtables": _tables(parts), "progressive": parts.progressive}
+    if len(parts.components) == 3:
+        subsampling = 0 if parts.color == "RGB" else _subsampling(parts.components)
+        options |= {"subsampling": subsampling, "keep_rgb": parts.color == "RGB"}
+    coded = jpeg.read(pillow.save(new, parts.header.mode, "JPEG", **options))
+    return jpeg.write(
+        replace(
+            coded,
+            header=parts.header,
+            jfif=parts.jfif,
+            adobe_transform=0 if parts.color == "YCCK" else parts.adobe_transform,
+            profile=parts.profile,
+        )
+    )
+
+
+def encode_region(coding: Coding, new: NDArray[Any], reached: NDArray[np.bool_]) -> bytes | None:
+    """Encode the pixels that changed, and keep the coefficients of all blocks that they do not reach.
+
+    Args:
+        coding: Of the decoded original.
+        new: New pixels as stored.
+        reached: Which of them may have changed, shape (H, W).
+
+    Returns:
+        The file, or None where this cannot be done: not baseline, or damaged; see `docs/jpeg.md`.
+    """
+    from unface.images.region import NotExact, write_region
+
+    try:
+        body = write_region(coding.parts, new, reached)
+    except NotExact:
+        return None
+    return jpeg.write(replace(coding.parts, body=body))
+
+
+def _tables(parts: JpegParts) -> list[list[int]]:
+    """One table a component, in natural order, as Pillow's encoder wants them; shared last ones only once."""
+    numbers = [component.table for component in parts.components]
+    if parts.color == "YCCK":
+        numbers = numbers[:1]
+    while len(numbers) > 1 and numbers[-1] == numbers[-2]:
+        numbers.pop()
+    return [[max(1, value) for value in parts.tables[number]] for number in numbers]
+
+
+def _subsampling(components: tuple[Component, ...]) -> int:
+    luma, *chroma = components
+    ratios = {(luma.horizontal / c.horizontal, luma.vertical / c.vertical) for c in chroma}
+    return _SUBSAMPLINGS.get(ratios.pop(), 0) if len(ratios) == 1 else 0

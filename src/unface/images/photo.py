@@ -1,0 +1,165 @@
+"""A decoded image, and the way to it and back."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unface.errors import ImageError
+from unface.images import containers
+from unface.images.codecs import CODECS, jpeg
+from unface.images.codecs.coding import Coding
+from unface.images.containers import MAX_PIXELS
+
+Pixels = NDArray[Any]
+"""uint8 or uint16, shape (H, W) or (H, W, C)."""
+
+_UPRIGHT_BACK = {6: 8, 8: 6}
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A decoded image.
+
+    Attributes:
+        format: `jpeg`, `png`, `webp`, `tiff`, `bmp` or `gif`.
+        mode: What the channels mean: `L`, `LA`, `RGB`, `RGBA` or `CMYK` (amounts of ink). Palettes and
+            grey of less than 8 bits are expanded; a PNG's transparent colour key stays the colour it is.
+        pixels: As stored in the file, uint8 or uint16, shape (H, W) for `L`, else (H, W, C); read-only.
+        orientation: EXIF tag 0x0112, 1 to 8.
+        coding: What `encode` needs to write a file like the original.
+    """
+
+    format: str
+    mode: str
+    pixels: Pixels = field(repr=False)
+    orientation: int
+    coding: Coding = field(repr=False)
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height in pixels, the orientation applied."""
+        height, width = self.pixels.shape[:2]
+        return (height, width) if self.orientation >= 5 else (width, height)
+
+    def upright(self) -> Pixels:
+        """Pixels with the orientation applied: a view, nothing is copied."""
+        return _turn(self.pixels, self.orientation)
+
+    def rgb(self) -> NDArray[np.uint8]:
+        """Upright pixels for detectors.
+
+        Alpha is dropped, not applied: what a transparent pixel hides is seen. 16 bits become 8, grey is
+        repeated, CMYK is converted without a profile.
+
+        Returns:
+            Contiguous uint8 RGB, shape (H, W, 3); it may share memory with `pixels`, so do not write to it.
+        """
+        pixels = self.upright()
+        if pixels.dtype == np.uint16:
+            pixels = (pixels >> 8).astype(np.uint8)
+        if self.mode == "CMYK":
+            ink, black = 255 - pixels[:, :, :3].astype(np.uint16), 255 - pixels[:, :, 3:].astype(np.uint16)
+            return ((ink * black + 127) // 255).astype(np.uint8)
+        if self.mode in ("L", "LA"):
+            grey = pixels if self.mode == "L" else pixels[:, :, 0]
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        return np.ascontiguousarray(pixels[:, :, :3])
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Decode a file's bytes.
+
+    The size is checked before a pixel is decoded. The decoders see only the cleaned file, so what was decoded
+    is what `containers.scrub` keeps. Damage inside a JPEG scan that ends where it should is not seen: libjpeg
+    conceals it (a missing end is seen).
+
+    Args:
+        data: The file.
+        max_pixels: Largest accepted width times height.
+
+    Raises:
+        ImageError: Not a supported image, not wholly readable, animated, too large, or a pixel format that
+            cannot be kept (float, 32 bits, LAB, ...).
+    """
+    _, parts = containers.read(data, max_pixels)
+    header = parts.header
+    pixels, coding = CODECS[header.format].decode(parts)
+    pixels.setflags(write=False)
+    expected = (header.height, header.width, *((len(header.mode),) if header.mode != "L" else ()))
+    if pixels.shape != expected:
+        raise ImageError(f"image: expected pixels of shape {expected}, got {pixels.shape}")
+    return Photo(header.format, header.mode, pixels, header.orientation, coding)
+
+
+def encode(photo: Photo, upright_pixels: Pixels) -> bytes:
+    """Encode new pixels as a file like the original: same format, size, mode, orientation, ICC profile.
+
+    Lossless formats stay lossless; pixels with a palette that did not change keep their index. What each
+    format keeps is told by `encode` in `unface.images.codecs`. `audit` finds nothing in the result.
+
+    Args:
+        photo: The decoded original.
+        upright_pixels: New pixels, of shape and dtype of `photo.upright()`.
+
+    Raises:
+        ImageError: Wrong shape or dtype, or a size that the format cannot have.
+    """
+    coded: bytes = CODECS[photo.format].encode(photo.coding, photo.pixels, _stored(photo, upright_pixels))
+    return coded
+
+
+def encode_region(photo: Photo, upright_pixels: Pixels, touched_xyxy: NDArray[np.int64]) -> tuple[bytes, str]:
+    """Encode new pixels, and touch no more of the file than they reach.
+
+    A baseline JPEG keeps its tables, and the quantised coefficients of every block without a touched pixel bit for
+    bit; with nothing touched, any JPEG keeps its coded pixels. Everything else is done as by `encode`.
+
+    Args:
+        photo: The decoded original.
+        upright_pixels: New pixels, of shape and dtype of `photo.upright()`.
+        touched_xyxy: Rectangles outside which no pixel changed, upright pixels, half-open, shape (M, 4).
+
+    Returns:
+        The file, and how it was made: `region`, or `reencoded`.
+
+    Raises:
+        ImageError: Wrong shape or dtype, or a pixel outside the rectangles that did change.
+    """
+    stored = _stored(photo, upright_pixels)
+    touched, changed = np.zeros(upright_pixels.shape[:2], bool), upright_pixels != photo.upright()
+    for x0, y0, x1, y1 in np.maximum(touched_xyxy, 0).tolist():
+        touched[y0:y1, x0:x1], changed[y0:y1, x0:x1] = True, False
+    if changed.any():
+        raise ImageError("encode: expected no change outside the touched rectangles, got some")
+    if photo.format == "jpeg":
+        coded = jpeg.encode_region(photo.coding, stored, _turn_back(touched, photo.orientation))
+        if coded is not None:
+            return coded, "region"
+    return CODECS[photo.format].encode(photo.coding, photo.pixels, stored), "reencoded"
+
+
+def _stored(photo: Photo, upright_pixels: Pixels) -> Pixels:
+    """Upright pixels as the file stores them, once they are known to fit it."""
+    expected = photo.upright()
+    if upright_pixels.shape != expected.shape or upright_pixels.dtype != expected.dtype:
+        raise ImageError(
+            f"encode: expected {expected.dtype} of shape {expected.shape}, "
+            f"got {upright_pixels.dtype} of shape {upright_pixels.shape}"
+        )
+    return _turn_back(upright_pixels, photo.orientation)
+
+
+def _turn(pixels: Pixels, orientation: int) -> Pixels:
+    """Apply an EXIF orientation (TIFF 6.0, "Orientation") by transposing and flipping."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return pixels[rows, columns]
+
+
+def _turn_back(pixels: Pixels, orientation: int) -> Pixels:
+    """Upright pixels as stored, contiguous."""
+    return np.ascontiguousarray(_turn(pixels, _UPRIGHT_BACK.get(orientation, orientation)))
