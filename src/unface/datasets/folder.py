@@ -1,0 +1,200 @@
+"""A dataset that is a folder tree of image files."""
+
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from unface.errors import ImageError, InputError, one_line
+from unface.images import SUFFIXES
+
+MAX_FILE_BYTES = 1 << 30
+"""A larger file is refused rather than read into memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One image: its id (POSIX path below the root) and a stamp that changes when the file does."""
+
+    image_id: str
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An entry that looks like an image, or could hold some, and is not read; `image_id` is printable."""
+
+    image_id: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a dataset holds: images sorted by id, refused entries, and counts of files of other kinds."""
+
+    images: tuple[ImageFile, ...]
+    refused: tuple[Refused, ...]
+    other_suffixes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder tree, opened; small and picklable."""
+
+    root: Path
+    kind = "folder"
+
+    def listing(self) -> Listing:
+        """Walk the tree once.
+
+        Links to files inside the root are read as files. Links that leave the root, links to folders, loops,
+        pipes, unreadable folders and names that are not UTF-8 are refused, each with its reason. Names that
+        begin with a dot and files without an image suffix are other files: counted, never published.
+        """
+        images: list[ImageFile] = []
+        refused: list[Refused] = []
+        others: Counter[str] = Counter()
+        for entry in self._entries(refused):
+            image_id = Path(entry.path).relative_to(self.root).as_posix()
+            suffix = PurePosixPath(image_id).suffix.lower()
+            linked_folder = entry.is_symlink() and Path(entry.path).is_dir()
+            if entry.name.startswith(".") or not (suffix in SUFFIXES or linked_folder):
+                others[suffix.encode("utf-8", "backslashreplace").decode()] += 1
+                continue
+            try:
+                images.append(self._image_file(entry, image_id))
+            except ImageError as error:
+                refused.append(Refused(one_line(image_id), str(error)))
+        images.sort(key=lambda image: image.image_id)
+        refused.sort(key=lambda entry: entry.image_id)
+        return Listing(tuple(images), tuple(refused), dict(sorted(others.items())))
+
+    def _entries(self, refused: list[Refused]) -> Iterator[os.DirEntry[str]]:
+        folders = [self.root]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(Path(entry.path))
+                        else:
+                            yield entry
+            except OSError as error:
+                if folder == self.root:
+                    raise InputError(f"{one_line(str(folder))}: expected a readable folder: {error.strerror}") from None
+                name = one_line(folder.relative_to(self.root).as_posix())
+                refused.append(Refused(name, f"expected a readable folder: {error.strerror}"))
+
+    def _image_file(self, entry: os.DirEntry[str], image_id: str) -> ImageFile:
+        try:
+            image_id.encode()
+        except UnicodeEncodeError:
+            raise ImageError("file name: expected UTF-8; rename the file") from None
+        try:
+            if entry.is_symlink() and not Path(entry.path).resolve(strict=True).is_relative_to(self.root):
+                raise ImageError("expected a file of the dataset, got a link that leaves it")
+            facts = entry.stat()
+        except OSError as error:
+            raise ImageError(f"expected a readable file, got a broken link: {error.strerror}") from None
+        except RuntimeError:
+            raise ImageError("expected a readable file, got a loop of links") from None
+        if stat.S_ISDIR(facts.st_mode):
+            raise ImageError("expected a file or a real folder, got a link to a folder, which is not followed")
+        if not stat.S_ISREG(facts.st_mode):
+            raise ImageError("expected a regular file, got a pipe, socket or device")
+        return ImageFile(image_id, _stamp(facts))
+
+    def read(self, image_id: str) -> bytes:
+        """The file's bytes; ImageError where it cannot be read or holds over `MAX_FILE_BYTES`."""
+        try:
+            with (self.root / inside(image_id)).open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise ImageError(f"expected a readable file: {error.strerror}") from None
+        if len(data) > MAX_FILE_BYTES:
+            raise ImageError(f"expected at most {MAX_FILE_BYTES} bytes in a file, got more")
+        return data
+
+    def files(self) -> dict[str, str]:
+        """Every file below the root, of whatever kind: its path, what is not UTF-8 escaped, and its stamp."""
+        found = {}
+        for entry in self._entries([]):
+            facts = entry.stat(follow_symlinks=False)
+            path = Path(entry.path).relative_to(self.root).as_posix()
+            found[path.encode("utf-8", "backslashreplace").decode()] = _stamp(facts)
+        return found
+
+    def has(self, image_id: str) -> bool:
+        """Whether anything lies at the image's place."""
+        return os.path.lexists(self.root / inside(image_id))
+
+
+@dataclass(frozen=True)
+class FolderSink:
+    """Where a folder dataset is written: each file beside its place, renamed when whole."""
+
+    root: Path
+    parts_dir: Path
+
+    def open(self) -> None:
+        """Make the folders."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.parts_dir.mkdir(parents=True, exist_ok=True)
+
+    def write(self, image_id: str, data: bytes) -> None:
+        """Publish an image; OSError if the disk refuses, and then nothing is published."""
+        part = self.parts_dir / hashlib.sha256(image_id.encode()).hexdigest()
+        place = self.root / inside(image_id)
+        part.write_bytes(data)
+        try:
+            part.replace(place)
+        except FileNotFoundError:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            part.replace(place)
+
+    def remove(self, image_id: str) -> None:
+        """Make sure that the image is not published."""
+        (self.root / inside(image_id)).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove what interrupted writes left."""
+        for part in self.parts_dir.iterdir():
+            part.unlink()
+        self.parts_dir.rmdir()
+
+    def folds_case(self) -> bool:
+        """Whether this file system takes `a.jpg` and `A.jpg` for one file."""
+        probe = self.parts_dir / "case"
+        probe.touch()
+        folded = (self.parts_dir / "CASE").exists()
+        probe.unlink()
+        return folded
+
+
+def _stamp(facts: os.stat_result) -> str:
+    return f"{facts.st_size}-{facts.st_mtime_ns}"
+
+
+def inside(image_id: str) -> PurePosixPath:
+    """The id as a relative path; ImageError if it would leave the root."""
+    path = PurePosixPath(image_id)
+    if path.is_absolute() or ".." in path.parts or "\0" in image_id or not path.parts:
+        raise ImageError(f"image id: expected a path below the dataset's root, got {one_line(image_id)}")
+    return path
+
+
+def open_dataset(path: Path) -> Folder:
+    """Open a dataset; InputError where there is none."""
+    try:
+        root = path.resolve(strict=True)
+    except FileNotFoundError:
+        raise InputError(f"{one_line(str(path))}: expected a folder of images, found nothing there") from None
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{one_line(str(path))}: expected a folder of images: {one_line(error)}") from None
+    if not root.is_dir():
+        raise InputError(f"{one_line(str(path))}: expected a folder of images, got a file")
+    return Folder(root)
