@@ -1,0 +1,44 @@
+"""What a stage is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from unface.engine.shards import Item
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stage made of one image: its row of the stage's table, and counts."""
+
+    row: Mapping[str, Any]
+    faces: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class Stage(Protocol):
+    """One step of the pipeline. Pickled to the workers, so small until `setup` was called there."""
+
+    @property
+    def name(self) -> str:
+        """The stage's name in tables and on screen."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of its rows."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Everything that decides its output, as JSON values; a change makes finished shards stale."""
+
+    def setup(self) -> None:
+        """Load what every image needs; called once in each worker."""
+
+    def process(self, item: Item) -> Outcome:
+        """Process one image; any exception makes it a failure."""
+
+    def failed(self, item: Item) -> Mapping[str, Any] | None:
+        """The row of an image that failed; None where the table holds no such row."""
