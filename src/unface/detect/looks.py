@@ -1,0 +1,88 @@
+"""Looks: an image resized for a network, and the boxes of several looks made one set."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unface.boxes import Boxes, iou, non_maximum_suppression, size_wh
+from unface.detect.detector import Image
+
+Scores = NDArray[np.float32]
+Seen = tuple[Boxes, Scores]
+"""Boxes in pixels of the whole image, shape (N, 4), and their scores, shape (N,), best first."""
+Look = Callable[[Image, float], Seen]
+"""What a network sees in an image resized by a factor."""
+
+LONG_SIDE_PX = 2048
+"""Larger images are reduced to this before any network sees them."""
+SURE_SCORE = 0.3
+"""Score from which a box is taken for a face when it decides where to look again."""
+IOU_THRESHOLD = 0.3
+"""Of two boxes that overlap by more, the better one stays."""
+
+_STRIDE_PX = 32
+_REDUCED_PX = 320  # long side of the reduced look
+_LARGE_PX = 240  # from here on the first look begins to miss faces, sooner if they are blurred
+
+
+def first_scale(image: Image) -> float:
+    """Factor of the first look: native size, or what brings the long side down to `LONG_SIDE_PX`."""
+    height, width = image.shape[:2]
+    return min(1.0, LONG_SIDE_PX / float(max(height, width)))
+
+
+def first_and_reduced(look: Look, image: Image) -> Seen:
+    """The first look; and for images whose long side is above 640 px, large faces from a much reduced one.
+
+    The networks know faces of 10 to 300 px; one that fills a large photo is found in the reduced look only.
+    Where both see a face, the box of the first stays, which is more exact.
+    """
+    scale = first_scale(image)
+    boxes, scores = look(image, scale)
+    long_side = max(image.shape[:2])
+    if long_side * scale <= 2 * _REDUCED_PX:
+        return boxes, scores
+    coarse, coarse_scores = look(image, _REDUCED_PX / long_side)
+    known = (iou(coarse, boxes[scores >= SURE_SCORE]) > IOU_THRESHOLD).any(axis=1)
+    new = (size_wh(coarse).max(axis=1) * scale >= _LARGE_PX) & ~known
+    return fused((boxes, scores), (coarse[new], coarse_scores[new]))
+
+
+def fused(*seen: Seen) -> Seen:
+    """Boxes of several looks, or levels of one, as one set."""
+    boxes = np.concatenate([boxes for boxes, _ in seen])
+    scores = np.concatenate([scores for _, scores in seen])
+    kept = non_maximum_suppression(boxes, scores, IOU_THRESHOLD)
+    return boxes[kept], scores[kept]
+
+
+def resized(image: Image, scale: float) -> Image:
+    """The image resized by about `scale`, to sides that are a multiple of 32, as the networks need.
+
+    Padding instead makes the networks see faces along its edge; see docs/detection.md.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    size_wh = (_rounded_up(width * scale), _rounded_up(height * scale))
+    if size_wh == (width, height):
+        return image
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size_wh, interpolation=how), np.uint8)
+
+
+def as_batch(image: Image) -> NDArray[np.float32]:
+    """One image as a batch, float32, shape (1, 3, H, W)."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+
+
+def in_image(boxes_xyxy: Boxes, seen: Image, image: Image) -> Boxes:
+    """Boxes in pixels of a resized image, in pixels of the image itself."""
+    (height, width), (seen_height, seen_width) = image.shape[:2], seen.shape[:2]
+    return boxes_xyxy * np.array([width / seen_width, height / seen_height] * 2, np.float32)
+
+
+def _rounded_up(side_px: float) -> int:
+    return max(1, math.ceil(side_px / _STRIDE_PX)) * _STRIDE_PX

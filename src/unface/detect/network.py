@@ -1,0 +1,108 @@
+"""Run a convolutional ONNX network on images of any size, on a fixed number of threads."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+class Network:
+    """An ONNX file as a function from one batch of images to its outputs."""
+
+    def __init__(self, path: Path, input_name: str, threads: int = 1) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._input_name = input_name
+        self._session: Any = onnxruntime.InferenceSession(
+            with_any_size(path.read_bytes(), input_name), options, providers=["CPUExecutionProvider"]
+        )
+        self._output_names = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, batch: Array) -> dict[str, Array]:
+        """Outputs by name for a batch, float32, shape (N, 3, H, W)."""
+        arrays = self._session.run(self._output_names, {self._input_name: batch})
+        return dict(zip(self._output_names, arrays, strict=True))
+
+
+def with_any_size(model: bytes, input_name: str) -> bytes:
+    """The same ONNX model without its declared sizes: the input becomes (N, 3, H, W), the rest is inferred.
+
+    Also removes the inputs other than `input_name`: exporters of old listed every weight as an input, which
+    forbids the runtime to fold them. Field numbers: `ModelProto.graph` = 7; `GraphProto.input` = 11,
+    `.output` = 12, `.value_info` = 13 (onnx.proto).
+    """
+    return b"".join(
+        _field(7, _without_sizes(value, input_name)) if number == 7 else raw for number, value, raw in _fields(model)
+    )
+
+
+def _without_sizes(graph: bytes, input_name: str) -> bytes:
+    parts = [_field(11, _float_tensor(input_name, ["N", 3, "H", "W"]))]
+    for number, value, raw in _fields(graph):
+        if number == 12:
+            name = next(text for field, text, _ in _fields(value) if field == 1).decode()
+            parts.append(_field(12, _float_tensor(name, None)))
+        elif number not in (11, 13):
+            parts.append(raw)
+    return b"".join(parts)
+
+
+def _float_tensor(name: str, shape: list[str | int] | None) -> bytes:
+    """A `ValueInfoProto`: name = 1, type = 2 {tensor_type = 1 {elem_type = 1, shape = 2 {dim = 1 …}}}."""
+    tensor = b"\x08\x01"  # elem_type: float32
+    if shape is not None:
+        dims = (b"\x08" + bytes([d]) if isinstance(d, int) else _field(2, d.encode()) for d in shape)
+        tensor += _field(2, b"".join(_field(1, dim) for dim in dims))
+    return _field(1, name.encode()) + _field(2, _field(1, tensor))
+
+
+def _field(number: int, value: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    return bytes([number << 3 | 2]) + _varint(len(value)) + value
+
+
+def _varint(number: int) -> bytes:
+    groups = []
+    while number > 127:
+        groups.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*groups, number])
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Number, content (empty unless length-delimited) and raw bytes of each protobuf field."""
+    at = 0
+    while at < len(message):
+        start = at
+        key, at = _read_varint(message, at)
+        value = b""
+        match key & 7:
+            case 0:
+                _, at = _read_varint(message, at)
+            case 1:
+                at += 8
+            case 2:
+                length, at = _read_varint(message, at)
+                value = message[at : at + length]
+                at += length
+            case 5:
+                at += 4
+            case kind:
+                raise ValueError(f"ONNX file: expected wire type 0, 1, 2 or 5, got {kind}")
+        yield key >> 3, value, message[start:at]
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    number, shift = 0, 0
+    while message[at] > 127:
+        number |= (message[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+    return number | message[at] << shift, at + 1

@@ -1,0 +1,40 @@
+import numpy as np
+import onnxruntime
+import pytest
+
+from unface import weights
+from unface.detect.network import Network, with_any_size
+
+
+@pytest.mark.parametrize(("model", "input_name"), [("centerface", "input.1"), ("yunet", "input")])
+def test_the_edited_file_computes_what_the_original_does(model, input_name):
+    path = weights.ensure(model)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    original = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    shape = original.get_inputs()[0].shape
+    batch = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    truth = original.run(None, {input_name: batch})
+    answer = Network(path, input_name)(batch)
+    assert list(answer) == [output.name for output in original.get_outputs()]
+    for array, expected in zip(answer.values(), truth, strict=True):
+        np.testing.assert_allclose(array, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_any_size():
+    network = Network(weights.ensure("centerface"), "input.1")
+    for shape in ((1, 3, 32, 64), (2, 3, 96, 32)):
+        heat = network(np.zeros(shape, np.float32))["537"]
+        assert heat.shape == (shape[0], 1, shape[2] // 4, shape[3] // 4)
+
+
+def test_no_weight_is_an_input():
+    model = with_any_size(weights.ensure("centerface").read_bytes(), "input.1")
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    assert [put.name for put in session.get_inputs()] == ["input.1"]
+
+
+@pytest.mark.parametrize("damaged", [b"\x3b\x00", b"\xff" * 8])
+def test_a_file_that_is_no_onnx(damaged):
+    with pytest.raises((ValueError, IndexError)):
+        with_any_size(damaged, "input")
