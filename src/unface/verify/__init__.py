@@ -1,0 +1,1 @@
+"""Verify: does any face show in what was published?"""

@@ -1,0 +1,282 @@
+"""Faults planted in a finished output folder must be found and named."""
+
+import io
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from builders import encode_image, make_faces, make_image
+from unface.cli.pipeline import Session, check_faces, hide_faces
+from unface.datasets import open_dataset
+from unface.engine import LocalExecutor, Progress
+from unface.faces import faces_table, write_faces
+from unface.obfuscate.methods import Obfuscation
+from unface.verify.pixels import residual_weight
+from unface.verify.verdict import definite_findings, read_verdict
+
+FACES = {"a/face.jpg": [(20, 16, 80, 80)], "a/none.jpg": [], "b/face.png": [(8, 8, 50, 60), (60, 10, 90, 50)]}
+
+
+@pytest.fixture(scope="module")
+def session():
+    with LocalExecutor(1) as executor:
+        yield Session(executor, Progress(quiet=True))
+
+
+SAFE = Obfuscation()
+
+
+def build(root: Path, session: Session, obfuscation: Obfuscation = SAFE) -> tuple[Path, Path]:
+    """A small dataset and its safe copy."""
+    src, dst = root / "src", root / "dst"
+    for seed, name in enumerate(FACES):
+        path = src / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_image(make_image(120, 100, seed=seed), path.suffix))
+    dst.mkdir()
+    rows = [make_faces(name, boxes, 120, 100) for name, boxes in FACES.items()]
+    write_faces(dst / "faces.parquet", faces_table(rows))
+    dataset = open_dataset(src)
+    table = pq.read_table(dst / "faces.parquet")
+    report = hide_faces(session, dataset, dataset.listing(), table, obfuscation, "reencode", dst)
+    assert not report.failures
+    return src, dst
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, session):
+    return build(tmp_path_factory.mktemp("verify"), session)
+
+
+@pytest.fixture
+def folders(finished, tmp_path):
+    src, dst = (shutil.copytree(folder, tmp_path / folder.name) for folder in finished)
+    return src, dst
+
+
+def verify(session: Session, src: Path, dst: Path) -> dict[str, set[tuple[str, bool]]]:
+    """For each image its findings as (check, definite), those of the detector left out."""
+    dataset = open_dataset(src)
+    check_faces(session, dataset, dataset.listing(), dst, "yunet", 0.5)
+    table = pd.read_parquet(dst / "verify.parquet")
+    return {
+        row.image_id: {(f["check"], f["definite"]) for f in row.findings if f["score"] is None}
+        for row in table.itertuples()
+    }
+
+
+def test_a_good_folder_passes(session, folders):
+    found = verify(session, *folders)
+    assert found == {name: set() for name in FACES}
+    verdict = read_verdict(folders[1] / "verify.parquet")
+    assert verdict.passed
+    assert verdict.not_checked
+    table = pd.read_parquet(folders[1] / "verify.parquet").set_index("image_id")
+    assert table.rechecked.to_dict() == {"a/face.jpg": True, "a/none.jpg": False, "b/face.png": True}
+    assert abs(table.residual_weight["a/face.jpg"]) < 0.1
+
+
+def edit_manifest(dst: Path, image_id: str, **changes) -> None:
+    table = pd.read_parquet(dst / "manifest.parquet")
+    for column, value in changes.items():
+        table.loc[table.image_id == image_id, column] = value
+    table.to_parquet(dst / "manifest.parquet")
+
+
+def drop_row(path: Path, image_id: str) -> None:
+    table = pd.read_parquet(path)
+    table[table.image_id != image_id].to_parquet(path)
+
+
+def with_thumbnail(data: bytes) -> bytes:
+    """A JPEG with an EXIF block put behind its start."""
+    image = Image.open(io.BytesIO(data))
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif, quality=95)
+    return buffer.getvalue()
+
+
+def rewrite(path: Path, dst: Path, image_id: str, data: bytes) -> None:
+    """Put other bytes in place, and the manifest in agreement with them: a careful forger."""
+    import hashlib
+
+    path.write_bytes(data)
+    edit_manifest(dst, image_id, output_sha256=hashlib.sha256(data).hexdigest())
+
+
+def plant_missing(src, dst):
+    (dst / "images/a/none.jpg").unlink()
+
+
+def plant_extra(src, dst):
+    (dst / "images/a/other.jpg").write_bytes((src / "a/face.jpg").read_bytes())
+
+
+def plant_sidecar(src, dst):
+    (dst / "images/a/face.jpg.xmp").write_text("who is who")
+
+
+def plant_original(src, dst):
+    (dst / "images/a/face.jpg").write_bytes((src / "a/face.jpg").read_bytes())
+
+
+def plant_forged_original(src, dst):
+    from unface.images import scrub
+
+    rewrite(dst / "images/a/face.jpg", dst, "a/face.jpg", scrub((src / "a/face.jpg").read_bytes()))
+
+
+def plant_thumbnail(src, dst):
+    path = dst / "images/a/face.jpg"
+    rewrite(path, dst, "a/face.jpg", with_thumbnail(path.read_bytes()))
+
+
+def plant_trailing_bytes(src, dst):
+    path = dst / "images/a/none.jpg"
+    rewrite(path, dst, "a/none.jpg", path.read_bytes() + b"secret")
+
+
+def plant_reencoded(src, dst):
+    pixels = Image.open(src / "a/none.jpg")
+    rewrite(dst / "images/a/none.jpg", dst, "a/none.jpg", encode_image(pixels, ".jpg", quality=50))
+
+
+def plant_smaller(src, dst):
+    path = dst / "images/b/face.png"
+    rewrite(path, dst, "b/face.png", encode_image(Image.open(path).resize((60, 50)), ".png"))
+
+
+def plant_grey(src, dst):
+    path = dst / "images/b/face.png"
+    rewrite(path, dst, "b/face.png", encode_image(Image.open(path).convert("L"), ".png"))
+
+
+def plant_weight(src, dst):
+    edit_manifest(dst, "b/face.png", min_face_weight=0.9)
+
+
+def plant_box_removed(src, dst):
+    edit_manifest(dst, "b/face.png", faces=1)
+
+
+def plant_manifest_row_gone(src, dst):
+    drop_row(dst / "manifest.parquet", "a/none.jpg")
+
+
+def plant_new_original(src, dst):
+    (src / "a/none.jpg").write_bytes(encode_image(make_image(120, 100, seed=9)))
+
+
+def plant_original_gone(src, dst):
+    (src / "a/none.jpg").unlink()
+
+
+def plant_half_blend(src, dst):
+    before = np.asarray(Image.open(src / "b/face.png")).astype(float)
+    after = np.asarray(Image.open(dst / "images/b/face.png")).astype(float)
+    mixed = Image.fromarray((0.6 * after + 0.4 * before).round().astype(np.uint8))
+    rewrite(dst / "images/b/face.png", dst, "b/face.png", encode_image(mixed, ".png"))
+
+
+@pytest.mark.parametrize(
+    ("plant", "image_id", "check"),
+    [
+        (plant_missing, "a/none.jpg", "missing"),
+        (plant_extra, "a/other.jpg", "extra"),
+        (plant_sidecar, "a/face.jpg.xmp", "extra"),
+        (plant_original, "a/face.jpg", "changed"),
+        (plant_original, "a/face.jpg", "weight"),
+        (plant_forged_original, "a/face.jpg", "weight"),
+        (plant_thumbnail, "a/face.jpg", "metadata"),
+        (plant_trailing_bytes, "a/none.jpg", "metadata"),
+        (plant_reencoded, "a/none.jpg", "changed"),
+        (plant_smaller, "b/face.png", "geometry"),
+        (plant_grey, "b/face.png", "geometry"),
+        (plant_weight, "b/face.png", "weight"),
+        (plant_box_removed, "b/face.png", "weight"),
+        (plant_manifest_row_gone, "a/none.jpg", "extra"),
+        (plant_new_original, "a/none.jpg", "changed"),
+        (plant_original_gone, "a/none.jpg", "extra"),
+        (plant_half_blend, "b/face.png", "weight"),
+    ],
+)
+def test_a_planted_fault_is_found_and_named(session, folders, plant, image_id, check):
+    src, dst = folders
+    plant(src, dst)
+    found = verify(session, src, dst)
+    assert (check, True) in found[image_id]
+    assert not any(found[name] for name in FACES if name != image_id)
+    assert not read_verdict(dst / "verify.parquet").passed
+    assert any(line.startswith(f"{image_id}: {check}: ") for line in definite_findings(dst / "verify.parquet", 10))
+
+
+def test_an_unsafe_preset_is_listed_and_does_not_fail(session, tmp_path):
+    src, dst = build(tmp_path, session, Obfuscation("blur", "imagenet"))
+    found = verify(session, src, dst)
+    assert ("weight", False) in found["b/face.png"]
+    assert read_verdict(dst / "verify.parquet").passed
+
+
+@pytest.mark.parametrize("obfuscation", [Obfuscation(), Obfuscation("overlay"), Obfuscation("mosaic")], ids=str)
+def test_what_hides_all_leaves_no_fine_detail(session, tmp_path, obfuscation):
+    src, dst = build(tmp_path, session, obfuscation)
+    verify(session, src, dst)
+    residual = pd.read_parquet(dst / "verify.parquet").residual_weight.dropna()
+    assert len(residual) == 2
+    assert residual.abs().max() < 0.15
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_residual_weight_measures_the_weight_of_the_original(weight, dtype):
+    scale = np.iinfo(dtype).max / 255
+    before = np.asarray(make_image(80, 60)).astype(float) * scale
+    after = weight * before + (1 - weight) * before.mean()
+    boxes = np.array([[10, 10, 60, 50]], np.float32)
+    measured = residual_weight(before.astype(dtype), after.astype(dtype), boxes)
+    assert measured == pytest.approx(weight, abs=0.02)
+
+
+def test_residual_weight_says_when_it_cannot_tell():
+    flat = np.full((60, 80, 3), 90, np.uint8)
+    boxes = np.array([[10, 10, 60, 50]], np.float32)
+    assert residual_weight(flat, flat, boxes) is None
+    assert residual_weight(np.asarray(make_image(80, 60)), flat, np.array([[0, 0, 4, 4]], np.float32)) is None
+
+
+def test_people_decide_what_is_a_face(session, tmp_path):
+    """A detection in an image that people reviewed is listed, not definite; in any other it is definite."""
+    from builders import EXAMPLES
+
+    photo = next((EXAMPLES / "astronaut").glob("*.png"))
+    for status, definite in (("reviewed", False), ("detected", True)):
+        src, dst = tmp_path / status / "src", tmp_path / status / "dst"
+        src.mkdir(parents=True)
+        dst.mkdir()
+        shutil.copy(photo, src)
+        with Image.open(photo) as image:
+            row = make_faces(photo.name, [(400, 400, 440, 440)], *image.size, status=status)
+        write_faces(dst / "faces.parquet", faces_table([row]))
+        dataset = open_dataset(src)
+        table = pq.read_table(dst / "faces.parquet")
+        hide_faces(session, dataset, dataset.listing(), table, Obfuscation(), "reencode", dst)
+        check_faces(session, dataset, dataset.listing(), dst, "yunet", 0.5)
+        (row,) = pq.read_table(dst / "verify.parquet").to_pylist()
+        (astronaut,) = [f for f in row["findings"] if (f["score"] or 0) > 0.5]
+        assert astronaut["check"] == "uncovered"
+        assert astronaut["definite"] == definite
+        assert read_verdict(dst / "verify.parquet").passed != definite
+
+
+def test_settings_are_what_the_manifest_says(finished):
+    manifest = pd.read_parquet(finished[1] / "manifest.parquet").set_index("image_id")
+    assert manifest["mode"].to_dict() == {"a/face.jpg": "reencoded", "a/none.jpg": "copied", "b/face.png": "reencoded"}
+    assert set(manifest.method) == {asdict(Obfuscation())["method"]}
