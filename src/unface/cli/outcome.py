@@ -1,0 +1,98 @@
+"""The end of a command that wrote an output folder: failures, verdict, report, summary, exit code."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from unface.cli.destination import write_record
+from unface.cli.options import SHOWN, tell, tell_failures, tell_some
+from unface.cli.pipeline import read_failures
+from unface.datasets import Listing
+from unface.errors import InputError, one_line
+from unface.report import write_report
+from unface.verify.stage import MIN_FACE_WEIGHT
+from unface.verify.verdict import definite_findings, read_verdict
+from unface.weights import REGISTRY
+
+ALL_DONE, SOME_FAILED, WRONG_USE, PRIVACY_FAILED = 0, 1, 2, 3
+"""The exit codes."""
+
+
+def require_images(src: Path, listing: Listing) -> None:
+    """Refuse a dataset in which there is nothing to do."""
+    if not listing.images and not listing.refused:
+        others = sum(listing.other_suffixes.values())
+        raise InputError(f"{one_line(str(src))}: expected images, found none ({others} files of other kinds)")
+
+
+def dataset_facts(listing: Listing) -> dict[str, Any]:
+    """The dataset as `run.json` holds it."""
+    return {
+        "kind": "folder",
+        "images": len(listing.images),
+        "refused": len(listing.refused),
+        "other_files": sum(listing.other_suffixes.values()),
+        "other_suffixes": listing.other_suffixes,
+    }
+
+
+def model_facts(models: Mapping[str, str]) -> list[dict[str, str]]:
+    """The models of a detector as `run.json` holds them."""
+    return [{"name": name, "sha256": sha256, "licence": REGISTRY[name].licence} for name, sha256 in models.items()]
+
+
+def finish(dst: Path, record: dict[str, Any]) -> int:
+    """Write `run.json` and `report.html`, tell people how it went, and return the exit code."""
+    failures = read_failures(dst)
+    passed = True
+    if (dst / "verify.parquet").exists():
+        verdict = read_verdict(dst / "verify.parquet")
+        record["verdict"] = verdict.record()
+        passed = verdict.passed
+    record["status"] = "done"
+    write_record(dst, record)
+    report = write_report(dst)
+    _tell_dataset(record)
+    _tell_weights(dst)
+    tell_failures(failures.slice(0, SHOWN).to_pylist(), len(failures), dst / "failures.parquet")
+    _tell_verdict(dst, record)
+    tell(f"report: {one_line(str(report))}")
+    if not passed:
+        return PRIVACY_FAILED
+    unchecked = record.get("verdict", {}).get("images", {}).get("unchecked", 0)
+    return SOME_FAILED if len(failures) or unchecked else ALL_DONE
+
+
+def _tell_dataset(record: Mapping[str, Any]) -> None:
+    dataset, stages = record.get("dataset", {}), record.get("stages", {})
+    if others := dataset.get("other_files"):
+        kinds = ", ".join(f"{n} {suffix or '(no suffix)'}" for suffix, n in dataset["other_suffixes"].items())
+        tell(f"{others} files of other kinds are not published: {one_line(kinds)}")
+    if hidden := stages.get("obfuscate"):
+        published = hidden["images"] - sum(hidden["failures"].values())
+        tell(f"{published} images published, {hidden['faces']} faces hidden")
+
+
+def _tell_weights(dst: Path) -> None:
+    manifest = pq.read_table(dst / "manifest.parquet", columns=["image_id", "preset", "min_face_weight"])
+    weak = manifest.filter(manifest["min_face_weight"].to_numpy() < MIN_FACE_WEIGHT)
+    lines = [
+        f"{one_line(row['image_id'])}: {1 - row['min_face_weight']:.0%} of the original left in a face "
+        f"({row['preset']} preset)"
+        for row in weak.slice(0, SHOWN).to_pylist()
+    ]
+    tell_some(f"warning: faces of {len(weak)} images are not wholly hidden:", lines, len(weak))
+
+
+def _tell_verdict(dst: Path, record: Mapping[str, Any]) -> None:
+    if "verdict" not in record:
+        return
+    verdict = record["verdict"]
+    if verdict["definite"]:
+        lines = definite_findings(dst / "verify.parquet", SHOWN)
+        tell_some("privacy check FAILED:", lines, verdict["definite"])
+        return
+    weaker = sum(verdict["listed"].values())
+    tell(f"privacy check passed: nothing definite found, {weaker} weaker findings are listed in the report")
