@@ -63,7 +63,7 @@ def folders(finished, tmp_path):
 def verify(session: Session, src: Path, dst: Path) -> dict[str, set[tuple[str, bool]]]:
     """For each image its findings as (check, definite), those of the detector left out."""
     dataset = open_dataset(src)
-    check_faces(session, dataset, dataset.listing(), dst, "yunet", 0.5)
+    check_faces(session, dataset, dataset.listing(), dst, "yunet", 0.5, True)
     table = pd.read_parquet(dst / "verify.parquet")
     return {
         row.image_id: {(f["check"], f["definite"]) for f in row.findings if f["score"] is None}
@@ -171,6 +171,10 @@ def plant_manifest_row_gone(src, dst):
     drop_row(dst / "manifest.parquet", "a/none.jpg")
 
 
+def plant_faces_row_gone(src, dst):
+    drop_row(dst / "faces.parquet", "a/none.jpg")
+
+
 def plant_new_original(src, dst):
     (src / "a/none.jpg").write_bytes(encode_image(make_image(120, 100, seed=9)))
 
@@ -203,6 +207,7 @@ def plant_half_blend(src, dst):
         (plant_weight, "b/face.png", "weight"),
         (plant_box_removed, "b/face.png", "weight"),
         (plant_manifest_row_gone, "a/none.jpg", "extra"),
+        (plant_faces_row_gone, "a/none.jpg", "extra"),
         (plant_new_original, "a/none.jpg", "changed"),
         (plant_original_gone, "a/none.jpg", "extra"),
         (plant_half_blend, "b/face.png", "weight"),
@@ -216,6 +221,13 @@ def test_a_planted_fault_is_found_and_named(session, folders, plant, image_id, c
     assert not any(found[name] for name in FACES if name != image_id)
     assert not read_verdict(dst / "verify.parquet").passed
     assert any(line.startswith(f"{image_id}: {check}: ") for line in definite_findings(dst / "verify.parquet", 10))
+
+
+def test_another_detector_searches_every_image(session, folders):
+    src, dst = folders
+    dataset = open_dataset(src)
+    check_faces(session, dataset, dataset.listing(), dst, "yunet", 0.5, False)
+    assert pd.read_parquet(dst / "verify.parquet").rechecked.all()
 
 
 def test_an_unsafe_preset_is_listed_and_does_not_fail(session, tmp_path):
@@ -268,7 +280,7 @@ def test_people_decide_what_is_a_face(session, tmp_path):
         dataset = open_dataset(src)
         table = pq.read_table(dst / "faces.parquet")
         hide_faces(session, dataset, dataset.listing(), table, Obfuscation(), "reencode", dst)
-        check_faces(session, dataset, dataset.listing(), dst, "yunet", 0.5)
+        check_faces(session, dataset, dataset.listing(), dst, "yunet", 0.5, True)
         (row,) = pq.read_table(dst / "verify.parquet").to_pylist()
         (astronaut,) = [f for f in row["findings"] if (f["score"] or 0) > 0.5]
         assert astronaut["check"] == "uncovered"

@@ -95,11 +95,17 @@ def hide_faces(
 
 
 def check_faces(
-    session: Session, dataset: Folder, listing: Listing, dst: Path, detector_name: str, threshold: float
+    session: Session,
+    dataset: Folder,
+    listing: Listing,
+    dst: Path,
+    detector_name: str,
+    threshold: float,
+    same_detector: bool,
 ) -> StageReport:
     """Verify: write `verify.parquet`, one row per image of the dataset or of `DST/images`."""
     published = Folder((dst / "images").resolve())
-    stage = VerifyStage(dataset, published, detector_name, threshold)
+    stage = VerifyStage(dataset, published, detector_name, threshold, same_detector)
     stamps = {image.image_id: image.stamp for image in listing.images}
     output_stamps = published.files()
     ids = sorted(stamps.keys() | output_stamps.keys())
@@ -137,6 +143,14 @@ def read_failures(dst: Path) -> pa.Table:
     """The rows of `DST/failures.parquet`, none where there is no file."""
     path = dst / "failures.parquet"
     return pq.read_table(path) if path.exists() else FAILURES_SCHEMA.empty_table()
+
+
+def detection_provenance(faces_path: Path) -> dict[str, str]:
+    """Who found the faces of a table: detector, threshold, …; empty where unface did not, or people have edited it."""
+    metadata = pq.read_schema(faces_path).metadata or {}
+    entries = {key.decode(): value.decode() for key, value in metadata.items()}
+    found_by = {key.removeprefix("unface."): entries[key] for key in entries if key.startswith("unface.")}
+    return found_by if {"detector", "threshold"} <= found_by.keys() else {}
 
 
 def published_ids(dst: Path) -> set[str]:

@@ -66,7 +66,7 @@ def hide_until_verified(
         faces = repairs.apply(detected, dst / "faces.parquet")
         hidden = hide_faces(session, dataset, listing, faces, obfuscation, jpeg, dst, failed).after(hidden)
         write_failures(dst / "failures.parquet", failure_rows(listing, found, hidden))
-        checked = check_faces(session, dataset, listing, dst, detector_name, threshold).after(checked)
+        checked = check_faces(session, dataset, listing, dst, detector_name, threshold, True).after(checked)
         more = repairs.extend(dst / "verify.parquet", f"{detector_name} again") if repaired < MOST_REPAIRS else 0
         if not more:
             return hidden, checked

@@ -26,7 +26,7 @@ def verify(
     """
     from unface.cli.destination import locked, now, read_record
     from unface.cli.outcome import finish, model_facts
-    from unface.cli.pipeline import Session, check_faces
+    from unface.cli.pipeline import Session, check_faces, detection_provenance
     from unface.datasets import open_dataset
     from unface.detect import make_detector
     from unface.engine import LocalExecutor, Progress
@@ -36,15 +36,15 @@ def verify(
     record = read_record(dst)
     if record is None or not (dst / "manifest.parquet").exists() or not (dst / "images").is_dir():
         raise InputError(f"{one_line(str(dst))}: expected a folder that unface wrote (run.json, manifest.parquet)")
-    config = record.get("config", {})
-    detector = make_detector(detector_name or config.get("detector", DEFAULT_DETECTOR))
+    found_by = detection_provenance(dst / "faces.parquet")
+    detector = make_detector(detector_name or found_by.get("detector", DEFAULT_DETECTOR))
+    same_detector = detector.name == found_by.get("detector")
     if threshold is None:
-        same = detector.name == config.get("detector")
-        threshold = config.get("threshold", detector.threshold) if same else detector.threshold
+        threshold = float(found_by["threshold"]) if same_detector else detector.threshold
     with locked(dst):
         with LocalExecutor(worker_count(workers)) as executor:
             session = Session(executor, Progress())
-            checked = check_faces(session, dataset, dataset.listing(), dst, detector.name, threshold)
+            checked = check_faces(session, dataset, dataset.listing(), dst, detector.name, threshold, same_detector)
         record.setdefault("stages", {})["verify"] = checked.record()
         record["verified"] = {"detector": detector.name, "threshold": threshold, "at": now()}
         record.setdefault("models", model_facts(detector.models))

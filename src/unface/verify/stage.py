@@ -56,19 +56,26 @@ class VerifyStage:
         published: What was published.
         detector_name: The detector of the second pass.
         threshold: The run's own threshold.
+        same_detector: Whether it is the detector that `faces.parquet` is of: then what it saw below its threshold is
+            recorded, and images whose pixels did not change are not searched again.
     """
 
     dataset: Folder
     published: Folder
     detector_name: str
     threshold: float
+    same_detector: bool
     name = "verify"
     schema = VERIFY_SCHEMA
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What decides the output."""
-        return {"detector": self.detector_name, "threshold": self.threshold}
+        return {
+            "detector": self.detector_name,
+            "threshold": self.threshold,
+            "same_detector": self.same_detector,
+        }
 
     def setup(self) -> None:
         """Load the detector."""
@@ -82,6 +89,8 @@ class VerifyStage:
         if records["manifest"] is None:
             message = "is published, but no manifest row says how it was made"
             return _outcome(item, [_finding("extra", message)])
+        if records["faces"] is None:
+            return _outcome(item, [_finding("extra", "is published, but has no row in faces.parquet")])
         if not self.dataset.has(item.image_id):
             return _outcome(item, [_finding("extra", "is published, but the dataset has no such image")])
         return self._published(item, FaceRow.from_record(records["faces"]), records["manifest"])
@@ -109,7 +118,7 @@ class VerifyStage:
         if manifest["mode"] == "copied":
             if scrub(source) != output:
                 findings.append(_finding("changed", "the published pixels are not the original's"))
-            if row.candidates is not None:
+            if self.same_detector and row.candidates is not None:
                 findings += self._detector_findings(row.candidates, row)
                 return _outcome(item, findings, bytes_in=len(output))
         more, residual = self._pixel_findings(source, output, row, manifest)
