@@ -53,13 +53,14 @@ def main() -> int:
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg tells of damage there
     generator = random.Random(options.seed)
-    pool = seeds(options.data)
+    sound = seeds(options.data)
+    pool = list(sound)
     check(pool[0], generator, options.keep)  # compiles
     seen: collections.Counter[str] = collections.Counter()
     bad = 0
     end = time.monotonic() + 60 * options.minutes
     while time.monotonic() < end:
-        data = mutated(pool, generator)
+        data = mutated(generator.choice((sound, sound, pool)), generator)
         (options.keep / "last.jpg").write_bytes(data)
         faulthandler.dump_traceback_later(SLOWEST_HANG_S, exit=True, file=sys.stdout)
         kind, problem = check(data, generator, options.keep)

@@ -88,11 +88,11 @@ def _recoded(parts: JpegParts, frame: Frame, scan: Scan, change: _Change) -> tup
     read = read_scan(scan, grid, touched)
     _code(read, parts, scan, change)
     intervals, missing = write_scan(read, scan.used_tables)
-    if missing.any():
+    while missing.any():
         tables |= _extended(tables, scan, missing)
         whole = read_scan(scan, grid, np.ones_like(touched))
         whole.coefficients[read.mcus] = read.coefficients
-        intervals, _ = write_scan(whole, [tables[key] for keys in scan.tables for key in keys])
+        intervals, missing = write_scan(whole, [tables[key] for keys in scan.tables for key in keys])
     return tables, scans.write_scan(scan, intervals)
 
 
