@@ -49,8 +49,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path("out/fuzz_jpeg"), help="where bad files go")
     options = parser.parse_args()
     options.keep.mkdir(parents=True, exist_ok=True)
-    faulthandler.enable()
-    sys.stderr.flush()
+    faulthandler.enable(sys.stdout)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg tells of damage there
     generator = random.Random(options.seed)
     sound = seeds(options.data)
