@@ -49,7 +49,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path("out/fuzz_jpeg"), help="where bad files go")
     options = parser.parse_args()
     options.keep.mkdir(parents=True, exist_ok=True)
-    faulthandler.enable(sys.stdout)
+    sys.stderr = os.fdopen(os.dup(2), "w")
+    faulthandler.enable(sys.stderr)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg tells of damage there
     generator = random.Random(options.seed)
     sound = seeds(options.data)
