@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from builders import EXAMPLES, encode_image
 from images.image_files import (
     PROFILE,
     chunk,
@@ -24,6 +25,7 @@ from images.image_files import (
 from unface.boxes import orient
 from unface.errors import ImageError
 from unface.images import SUFFIXES, audit, decode, encode, probe, scrub
+from unface.images.codecs import vp8
 
 EVERY_KIND = every_kind()
 LOSSLESS = [name for name in EVERY_KIND if not name.startswith("JPEG") and name[:5] + name[-2:] != "WEBP--0"]
@@ -380,6 +382,24 @@ def test_bmp_layouts(bits, height, header_bytes):
     changed = halve(photo.upright())
     again = decode(encode(photo, changed)).pixels
     assert np.abs(again.astype(int) - changed).max() <= (0 if bits > 16 else 8)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee"])
+@pytest.mark.parametrize("quality", [10, 30, 50, 75, 80, 90, 95, 100])
+def test_webp_lossy_keeps_about_its_quality(name, quality):
+    """The truth is what libwebp was told."""
+    with Image.open(next((EXAMPLES / name).glob("*.*"))) as image:
+        data = encode_image(image.convert("RGB"), ".webp", quality=quality)
+    photo = decode(data)
+    estimate = vp8.quality_of(photo.coding.parts.pixels)
+    assert abs(estimate - quality) <= (6 if quality >= 80 else 20)
+    again = encode(photo, photo.upright())
+    assert 0.6 * len(data) < len(again) < 1.6 * len(data)
+
+
+@given(st.binary(max_size=200))
+def test_webp_quality_of_any_bytes(frame):
+    assert 1 <= vp8.quality_of(frame) <= 100
 
 
 def test_webp_lossy_alpha_is_lossless():

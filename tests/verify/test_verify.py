@@ -17,6 +17,7 @@ from unface.datasets import open_dataset
 from unface.engine import LocalExecutor, Progress
 from unface.faces import faces_table, write_faces
 from unface.obfuscate.methods import Obfuscation
+from unface.obfuscate.stage import Writing
 from unface.verify.pixels import residual_weight
 from unface.verify.verdict import definite_findings, read_verdict
 
@@ -30,9 +31,12 @@ def session():
 
 
 SAFE = Obfuscation()
+REGION = Writing()
 
 
-def build(root: Path, session: Session, obfuscation: Obfuscation = SAFE) -> tuple[Path, Path]:
+def build(
+    root: Path, session: Session, obfuscation: Obfuscation = SAFE, writing: Writing = REGION
+) -> tuple[Path, Path]:
     """A small dataset and its safe copy."""
     src, dst = root / "src", root / "dst"
     for seed, name in enumerate(FACES):
@@ -44,7 +48,7 @@ def build(root: Path, session: Session, obfuscation: Obfuscation = SAFE) -> tupl
     write_faces(dst / "faces.parquet", faces_table(rows))
     dataset = open_dataset(src)
     table = pq.read_table(dst / "faces.parquet")
-    report = hide_faces(session, dataset, dataset.listing(), table, obfuscation, "reencode", dst)
+    report = hide_faces(session, dataset, dataset.listing(), table, obfuscation, writing, dst)
     assert not report.failures
     return src, dst
 
@@ -264,6 +268,12 @@ def test_residual_weight_says_when_it_cannot_tell():
     assert residual_weight(np.asarray(make_image(80, 60)), flat, np.array([[0, 0, 4, 4]], np.float32)) is None
 
 
+def test_a_control_arm_fails(session, tmp_path):
+    src, dst = build(tmp_path, session, Obfuscation("none"), Writing("reencode"))
+    assert ("weight", True) in verify(session, src, dst)["a/face.jpg"]
+    assert not read_verdict(dst / "verify.parquet").passed
+
+
 def test_people_decide_what_is_a_face(session, tmp_path):
     """A detection in an image that people reviewed is listed, not definite; in any other it is definite."""
     from builders import EXAMPLES
@@ -279,7 +289,7 @@ def test_people_decide_what_is_a_face(session, tmp_path):
         write_faces(dst / "faces.parquet", faces_table([row]))
         dataset = open_dataset(src)
         table = pq.read_table(dst / "faces.parquet")
-        hide_faces(session, dataset, dataset.listing(), table, Obfuscation(), "reencode", dst)
+        hide_faces(session, dataset, dataset.listing(), table, Obfuscation(), Writing(), dst)
         check_faces(session, dataset, dataset.listing(), dst, "yunet", 0.5, True)
         (row,) = pq.read_table(dst / "verify.parquet").to_pylist()
         (astronaut,) = [f for f in row["findings"] if (f["score"] or 0) > 0.5]
@@ -290,5 +300,5 @@ def test_people_decide_what_is_a_face(session, tmp_path):
 
 def test_settings_are_what_the_manifest_says(finished):
     manifest = pd.read_parquet(finished[1] / "manifest.parquet").set_index("image_id")
-    assert manifest["mode"].to_dict() == {"a/face.jpg": "reencoded", "a/none.jpg": "copied", "b/face.png": "reencoded"}
+    assert manifest["mode"].to_dict() == {"a/face.jpg": "region", "a/none.jpg": "copied", "b/face.png": "reencoded"}
     assert set(manifest.method) == {asdict(Obfuscation())["method"]}

@@ -13,10 +13,13 @@ from unface.cli.options import (
     Jpeg,
     JpegWriting,
     Json,
-    Method,
+    Link,
+    MethodOrNone,
     Preset,
+    Quality,
     Source,
     Workers,
+    preload,
     print_json,
     worker_count,
 )
@@ -26,11 +29,13 @@ def obfuscate(
     src: Source,
     faces_path: Annotated[Path, typer.Argument(metavar="FACES", help="faces.parquet.", show_default=False)],
     dst: Destination,
-    method: Method = "blur",
+    method: MethodOrNone = "blur",
     preset: Preset = "safe",
     color: Color = "mean",
     cells: Cells = 8,
-    jpeg: Jpeg = JpegWriting.reencode,
+    jpeg: Jpeg = JpegWriting.region,
+    quality: Quality = None,
+    link: Link = False,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -46,17 +51,24 @@ def obfuscate(
     from unface.engine import LocalExecutor, Progress
     from unface.faces import read_faces, write_faces
     from unface.obfuscate.methods import Obfuscation
+    from unface.obfuscate.stage import Writing
 
     obfuscation = Obfuscation(method, preset, color, cells)
+    writing = Writing(jpeg.value, quality, link)
     dataset = open_dataset(src)
     faces = read_faces(faces_path)
-    config: dict[str, Any] = {"faces": str(faces_path.resolve()), **asdict(obfuscation), "jpeg": jpeg.value}
+    config: dict[str, Any] = {
+        "faces": str(faces_path.resolve()),
+        **asdict(obfuscation),
+        "jpeg": jpeg.value,
+        "quality": quality,
+    }
     with claimed(dst, dataset.root, config) as record:
         listing = dataset.listing()
         require_images(src, listing)
         write_record(dst, record)
-        with LocalExecutor(worker_count(workers)) as executor:
-            hidden = hide_faces(Session(executor, Progress()), dataset, listing, faces, obfuscation, jpeg.value, dst)
+        with LocalExecutor(worker_count(workers), preload(jpeg)) as executor:
+            hidden = hide_faces(Session(executor, Progress()), dataset, listing, faces, obfuscation, writing, dst)
         write_faces(dst / "faces.parquet", faces)
         write_failures(dst / "failures.parquet", failure_rows(listing, hidden))
         record["dataset"] = dataset_facts(listing)

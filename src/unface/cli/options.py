@@ -15,8 +15,8 @@ from unface.errors import one_line
 class JpegWriting(StrEnum):
     """How a changed JPEG is written."""
 
-    reencode = "reencode"
     region = "region"
+    reencode = "reencode"
 
 
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="Folder of images.", show_default=False)]
@@ -31,14 +31,32 @@ Threshold = Annotated[
     ),
 ]
 Method = Annotated[str, typer.Option(help="blur, overlay or mosaic.")]
+MethodOrNone = Annotated[
+    str, typer.Option("--method", help="blur, overlay, mosaic; or none: a study's control arm, which hides nothing.")
+]
 Preset = Annotated[str, typer.Option(help="Of blur: safe; paper and imagenet are unsafe, for replication.")]
 Color = Annotated[str, typer.Option(help="Of overlay: mean, red, green, blue or #rrggbb.")]
 Cells = Annotated[int, typer.Option(help="Of mosaic: cells across a face's longer side.")]
 Jpeg = Annotated[
     JpegWriting,
     typer.Option(
-        help="How a changed JPEG is written: reencode, the whole picture with the file's own tables; region, only the "
-        "blocks that changed, all others bit for bit (1.5 s more to start)."
+        help="How a changed JPEG is written: region, only the blocks that changed, all others bit for bit; reencode, "
+        "the whole picture with the file's own tables."
+    ),
+]
+Quality = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=100,
+        help="With --jpeg reencode: every JPEG, with faces or without, at this quality and 4:2:0 (the paper: 75).",
+        show_default="the file's own tables",
+    ),
+]
+Link = Annotated[
+    bool,
+    typer.Option(
+        "--link", help="Share blocks with the original (reflink or hard link) where nothing is removed from a file."
     ),
 ]
 Workers = Annotated[
@@ -53,6 +71,11 @@ SHOWN = 10
 
 PRELOAD = ("numpy", "pyarrow.parquet", "PIL.Image", "cv2", "onnxruntime", "unface.cli.pipeline")
 """What every worker needs."""
+
+
+def preload(jpeg: JpegWriting) -> tuple[str, ...]:
+    """What every worker of a run needs that writes JPEGs so."""
+    return (*PRELOAD, "unface.images.region") if jpeg is JpegWriting.region else PRELOAD
 
 
 def worker_count(workers: int | None) -> int:

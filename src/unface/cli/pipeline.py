@@ -29,7 +29,7 @@ from unface.engine import (
 )
 from unface.faces.table import with_metadata
 from unface.obfuscate.methods import Obfuscation
-from unface.obfuscate.stage import ObfuscateStage
+from unface.obfuscate.stage import ObfuscateStage, Writing
 from unface.verify.stage import VerifyStage
 
 
@@ -57,7 +57,7 @@ def hide_faces(
     listing: Listing,
     faces: pa.Table,
     obfuscation: Obfuscation,
-    jpeg: str,
+    writing: Writing,
     dst: Path,
     failed: frozenset[str] = frozenset(),
 ) -> StageReport:
@@ -69,7 +69,7 @@ def hide_faces(
         listing: Its images.
         faces: A table of `FACES_SCHEMA`.
         obfuscation: How faces are hidden.
-        jpeg: How a changed JPEG is written: `reencode` or `region`.
+        writing: How files are written.
         dst: The output folder.
         failed: Images that an earlier stage of this run has recorded as failures.
     """
@@ -84,7 +84,7 @@ def hide_faces(
     plan += [(image_id, "") for image_id in absent]
     records = _records(faces, [image_id for image_id, _ in plan])
     items = (Item(i, stamp, record) for (i, stamp), record in zip(plan, records, strict=True))
-    stage = ObfuscateStage(dataset, sink, obfuscation, jpeg)
+    stage = ObfuscateStage(dataset, sink, obfuscation, writing)
     report = _run(session, stage, items, len(plan), dst / ".unface", dst / "manifest.parquet", {})
     for image_id in left_out | (earlier - published_ids(dst)):
         sink.remove(image_id)

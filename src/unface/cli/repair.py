@@ -18,6 +18,7 @@ from unface.engine import StageReport
 from unface.faces import FACES_SCHEMA, Faces, read_faces, write_faces
 from unface.faces.table import with_more_faces
 from unface.obfuscate.methods import Obfuscation
+from unface.obfuscate.stage import Writing
 from unface.verify.verdict import uncovered_faces
 
 MOST_REPAIRS = 5
@@ -33,7 +34,7 @@ def hide_until_verified(
     detector_name: str,
     threshold: float,
     obfuscation: Obfuscation,
-    jpeg: str,
+    writing: Writing,
     found: StageReport,
     detected: Path,
     dst: Path,
@@ -47,7 +48,7 @@ def hide_until_verified(
         detector_name: The detector of verify.
         threshold: The run's threshold.
         obfuscation: How faces are hidden.
-        jpeg: How a changed JPEG is written.
+        writing: How files are written.
         found: The report of detect; what failed there is not published.
         detected: The table that detect wrote.
         dst: The output folder.
@@ -64,7 +65,7 @@ def hide_until_verified(
     repaired = 0
     while True:
         faces = repairs.apply(detected, dst / "faces.parquet")
-        hidden = hide_faces(session, dataset, listing, faces, obfuscation, jpeg, dst, failed).after(hidden)
+        hidden = hide_faces(session, dataset, listing, faces, obfuscation, writing, dst, failed).after(hidden)
         write_failures(dst / "failures.parquet", failure_rows(listing, found, hidden))
         checked = check_faces(session, dataset, listing, dst, detector_name, threshold, True).after(checked)
         more = repairs.extend(dst / "verify.parquet", f"{detector_name} again") if repaired < MOST_REPAIRS else 0

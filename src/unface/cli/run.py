@@ -7,7 +7,6 @@ import typer
 
 from unface.cli.options import (
     DEFAULT_DETECTOR,
-    PRELOAD,
     Cells,
     Color,
     Destination,
@@ -15,11 +14,14 @@ from unface.cli.options import (
     Jpeg,
     JpegWriting,
     Json,
+    Link,
     Method,
     Preset,
+    Quality,
     Source,
     Threshold,
     Workers,
+    preload,
     print_json,
     worker_count,
 )
@@ -34,7 +36,9 @@ def run(
     preset: Preset = "safe",
     color: Color = "mean",
     cells: Cells = 8,
-    jpeg: Jpeg = JpegWriting.reencode,
+    jpeg: Jpeg = JpegWriting.region,
+    quality: Quality = None,
+    link: Link = False,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -46,16 +50,21 @@ def run(
     """
     from unface.engine import LocalExecutor, Progress
 
-    with LocalExecutor(worker_count(workers), PRELOAD) as executor:
+    with LocalExecutor(worker_count(workers), preload(jpeg)) as executor:
         from unface.cli.destination import claimed, now, write_record
         from unface.cli.outcome import dataset_facts, finish, model_facts, require_images
         from unface.cli.pipeline import Session, find_faces
         from unface.cli.repair import hide_until_verified
         from unface.datasets import open_dataset
         from unface.detect import make_detector
+        from unface.errors import InputError
         from unface.obfuscate.methods import Obfuscation
+        from unface.obfuscate.stage import Writing
 
         obfuscation = Obfuscation(method, preset, color, cells)
+        if method == "none":
+            raise InputError("method: expected blur, overlay or mosaic, got 'none', which only unface obfuscate takes")
+        writing = Writing(jpeg.value, quality, link)
         dataset = open_dataset(src)
         detector = make_detector(detector_name)
         threshold = detector.threshold if threshold is None else threshold
@@ -64,6 +73,7 @@ def run(
             "threshold": threshold,
             **asdict(obfuscation),
             "jpeg": jpeg.value,
+            "quality": quality,
         }
         with claimed(dst, dataset.root, config) as record:
             listing = dataset.listing()
@@ -73,7 +83,7 @@ def run(
             detected_path = dst / ".unface" / "detected.parquet"
             found = find_faces(session, dataset, listing, detector, threshold, dst / ".unface", detected_path)
             hidden, checked = hide_until_verified(
-                session, dataset, listing, detector.name, threshold, obfuscation, jpeg.value, found, detected_path, dst
+                session, dataset, listing, detector.name, threshold, obfuscation, writing, found, detected_path, dst
             )
             record["dataset"] = dataset_facts(listing)
             record["models"] = model_facts(detector.models)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from unface.images import SUFFIXES
 
 MAX_FILE_BYTES = 1 << 30
 """A larger file is refused rather than read into memory."""
+
+_FICLONE = 0x40049409
+"""ioctl of Linux, linux/fs.h: share another file's blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,14 @@ class Folder:
             raise ImageError("expected a regular file, got a pipe, socket or device")
         return ImageFile(image_id, _stamp(facts))
 
+    def path_of(self, image_id: str) -> Path:
+        """Where the image's file is; ImageError if the id leaves the root."""
+        return self.root / inside(image_id)
+
     def read(self, image_id: str) -> bytes:
         """The file's bytes; ImageError where it cannot be read or holds over `MAX_FILE_BYTES`."""
         try:
-            with (self.root / inside(image_id)).open("rb") as file:
+            with self.path_of(image_id).open("rb") as file:
                 data = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             raise ImageError(f"expected a readable file: {error.strerror}") from None
@@ -147,9 +155,30 @@ class FolderSink:
 
     def write(self, image_id: str, data: bytes) -> None:
         """Publish an image; OSError if the disk refuses, and then nothing is published."""
-        part = self.parts_dir / hashlib.sha256(image_id.encode()).hexdigest()
-        place = self.root / inside(image_id)
+        part = self._part(image_id)
         part.write_bytes(data)
+        self._publish(part, image_id)
+
+    def link(self, image_id: str, original: Path) -> None:
+        """Publish a file as it is, without copying its bytes where the file system can.
+
+        A reflink (a copy that shares blocks until one of the two is written to) where the file system has them, or
+        else a hard link (two names of one file), or else, across file systems, a copy.
+        """
+        part = self._part(image_id)
+        part.unlink(missing_ok=True)
+        if not _reflink(original, part):
+            try:
+                os.link(original.resolve(strict=True), part)
+            except OSError:
+                shutil.copyfile(original, part)
+        self._publish(part, image_id)
+
+    def _part(self, image_id: str) -> Path:
+        return self.parts_dir / hashlib.sha256(image_id.encode()).hexdigest()
+
+    def _publish(self, part: Path, image_id: str) -> None:
+        place = self.root / inside(image_id)
         try:
             part.replace(place)
         except FileNotFoundError:
@@ -173,6 +202,22 @@ class FolderSink:
         folded = (self.parts_dir / "CASE").exists()
         probe.unlink()
         return folded
+
+
+def _reflink(original: Path, target: Path) -> bool:
+    """Make `target` share the blocks of `original`; False, and no file, where the file system cannot."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    with original.open("rb") as source, target.open("wb") as file:
+        try:
+            fcntl.ioctl(file, _FICLONE, source.fileno())
+            return True
+        except OSError:
+            pass
+    target.unlink()
+    return False
 
 
 def _stamp(facts: os.stat_result) -> str:

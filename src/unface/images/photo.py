@@ -93,7 +93,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
     return Photo(header.format, header.mode, pixels, header.orientation, coding)
 
 
-def encode(photo: Photo, upright_pixels: Pixels) -> bytes:
+def encode(photo: Photo, upright_pixels: Pixels, jpeg_quality: int | None = None) -> bytes:
     """Encode new pixels as a file like the original: same format, size, mode, orientation, ICC profile.
 
     Lossless formats stay lossless; pixels with a palette that did not change keep their index. What each
@@ -102,10 +102,14 @@ def encode(photo: Photo, upright_pixels: Pixels) -> bytes:
     Args:
         photo: The decoded original.
         upright_pixels: New pixels, of shape and dtype of `photo.upright()`.
+        jpeg_quality: For a JPEG, libjpeg's quality (1 to 100) with 4:2:0, as most programs write by default,
+            in place of the file's own tables and subsampling. Other formats do not look at it.
 
     Raises:
         ImageError: Wrong shape or dtype, or a size that the format cannot have.
     """
+    if photo.format == "jpeg" and jpeg_quality is not None:
+        return jpeg.encode_quality(photo.coding, _stored(photo, upright_pixels), jpeg_quality)
     coded: bytes = CODECS[photo.format].encode(photo.coding, photo.pixels, _stored(photo, upright_pixels))
     return coded
 

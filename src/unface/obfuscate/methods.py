@@ -1,4 +1,4 @@
-"""Hide the faces of one image: blur, overlay, mosaic.
+"""Hide the faces of one image: blur, overlay, mosaic; or, for comparison, none.
 
 Pure: arrays in, arrays out. What each method keeps, and why, is in ``docs/obfuscation.md``.
 """
@@ -22,7 +22,7 @@ Rectangles = NDArray[np.int64]
 Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Where the rows and the columns of a face's cells begin, relative to the face, and where the last ends."""
 
-METHODS = ("blur", "overlay", "mosaic")
+METHODS = ("blur", "overlay", "mosaic", "none")
 PRESETS = ("safe", "paper", "imagenet")
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
 COLORS = {"mean": (124, 116, 104), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -45,7 +45,7 @@ class Obfuscation:
     """How to hide faces.
 
     Attributes:
-        method: `blur`, `overlay` or `mosaic`.
+        method: `blur`, `overlay`, `mosaic`, or `none`, which hides nothing: the control arm of a study.
         preset: Of a blur: `safe`, or one of the published ones, which leak: `paper`, `imagenet`.
             Empty for the other methods.
         color: Of an overlay: `mean` (124, 116, 104), `red`, `green`, `blue` or `#rrggbb`.
@@ -93,9 +93,9 @@ class Obfuscated:
     """An image with its faces hidden.
 
     Attributes:
-        pixels: Same shape and dtype as the input; a new array (the input itself where there are no boxes).
+        pixels: Same shape and dtype as the input; a new array (the input itself where nothing is hidden).
         min_face_weight: Smallest weight of the obfuscated layer in any face box, 0 to 1; 1.0 exactly
-            where nothing of the original is mixed in, and where there are no boxes.
+            where nothing of the original is mixed in, and where there are no boxes; 0.0 where nothing is hidden.
         touched_xyxy: Rectangles outside which nothing changed, int64, shape (M, 4); they may overlap.
     """
 
@@ -130,6 +130,8 @@ def obfuscate(pixels: NDArray[Any], boxes_xyxy: ArrayLike, obfuscation: Obfuscat
     boxes = _check_boxes(boxes_xyxy, obfuscation)
     if not len(boxes):
         return Obfuscated(pixels, 1.0, np.zeros((0, 4), np.int64))
+    if obfuscation.method == "none":
+        return Obfuscated(pixels, 0.0, np.zeros((0, 4), np.int64))
     result = pixels.copy(order="K")
     canvas = result if result.ndim == 3 else result[:, :, None]
     if obfuscation.method == "overlay":

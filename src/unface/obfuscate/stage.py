@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from unface.datasets import Folder, FolderSink
 from unface.engine import Item, Outcome
-from unface.errors import ImageError
+from unface.errors import ImageError, InputError
 from unface.faces import FaceRow
 from unface.obfuscate.methods import Obfuscation
 
@@ -29,35 +29,77 @@ MANIFEST_SCHEMA = pa.schema(
 )
 
 
+JPEG_WRITINGS = ("region", "reencode")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How files are written.
+
+    Attributes:
+        jpeg: A JPEG with faces: `region`, only the blocks that changed, all others bit for bit; or `reencode`, the
+            whole picture, with the file's own tables.
+        quality: Of `reencode`: every JPEG of the dataset, with faces or without, at this quality of libjpeg (1 to
+            100) and 4:2:0, as the paper did at 75; None keeps each file's own tables, and face-free files as they are.
+        link: Where nothing has to be removed from a file, share its blocks on disk (a reflink, or else a hard
+            link) rather than copying it.
+
+    Raises:
+        InputError: One of them is something else, or they do not go together.
+    """
+
+    jpeg: str = "region"
+    quality: int | None = None
+    link: bool = False
+
+    def __post_init__(self) -> None:
+        if self.jpeg not in JPEG_WRITINGS:
+            raise InputError(f"jpeg: expected {', '.join(JPEG_WRITINGS)}, got {self.jpeg!r}")
+        if self.quality is None:
+            return
+        if self.jpeg != "reencode":
+            raise InputError(f"quality: expected jpeg 'reencode' with it, got {self.jpeg!r}")
+        if not 1 <= self.quality <= 100:
+            raise InputError(f"quality: expected 1 to 100, got {self.quality}")
+
+
 @dataclass
 class ObfuscateStage:
     """Write the safe copy of an image.
 
-    An image without boxes is copied, unsafe metadata left out, without being decoded. What fails is not
-    published, and what an earlier run published in its place is removed.
+    An image without boxes is copied, unsafe metadata left out, without being decoded (unless every JPEG is to be
+    encoded anew). What fails is not published, and what an earlier run published in its place is removed.
 
     Attributes:
         dataset: Where the images are.
         sink: Where the safe copies go.
         obfuscation: How faces are hidden.
-        jpeg: How a changed JPEG is written: `reencode` (the whole picture, with the file's own tables) or `region`
-            (only the blocks that changed).
+        writing: How files are written.
+
+    Raises:
+        InputError: Nothing is to be hidden, and JPEGs are not to be encoded anew: that would be a plain copy.
     """
 
     dataset: Folder
     sink: FolderSink
     obfuscation: Obfuscation
-    jpeg: str = "reencode"
+    writing: Writing = Writing()
     name = "obfuscate"
     schema = MANIFEST_SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.obfuscation.method == "none" and self.writing.jpeg != "reencode":
+            raise InputError("method 'none' (a control arm): expected jpeg 'reencode' with it, got 'region'")
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What decides the output."""
-        return {**asdict(self.obfuscation), "jpeg": self.jpeg}
+        return {**asdict(self.obfuscation), "jpeg": self.writing.jpeg, "quality": self.writing.quality}
 
     def setup(self) -> None:
-        """Nothing to load."""
+        """Load what writes regions, before the first image is waited for."""
+        if self.writing.jpeg == "region":
+            import unface.images.region  # noqa: F401
 
     def process(self, item: Item) -> Outcome:
         """Publish one image; `item.inputs` is its record of `faces.parquet`, None where it has none."""
@@ -69,7 +111,10 @@ class ObfuscateStage:
             raise ImageError("is failed in faces.parquet: its faces are not known, so it is not published")
         data = self.dataset.read(item.image_id)
         safe, mode, weight = self._safe(data, row)
-        self.sink.write(item.image_id, safe)
+        if self.writing.link and safe == data:
+            self.sink.link(item.image_id, self.dataset.path_of(item.image_id))
+        else:
+            self.sink.write(item.image_id, safe)
         manifest = {
             "image_id": item.image_id,
             "input_sha256": hashlib.sha256(data).hexdigest(),
@@ -84,24 +129,18 @@ class ObfuscateStage:
         return Outcome(manifest, faces=len(row.faces), bytes_in=len(data), bytes_out=len(safe))
 
     def _safe(self, data: bytes, row: FaceRow) -> tuple[bytes, str, float]:
-        from unface.images import decode, encode, encode_region, scrub
-        from unface.obfuscate.methods import obfuscate
+        from unface.images import decode, encode, encode_region, probe, scrub
+        from unface.obfuscate.photo import obfuscate_photo
 
-        if not len(row.faces):
+        quality = self.writing.quality
+        if not len(row.faces) and (quality is None or probe(data).format != "jpeg"):
             return scrub(data), "copied", 1.0
         photo = decode(data)
-        width, height = photo.upright_size
-        if row.width and (row.width, row.height) != (width, height):
-            raise ImageError(
-                f"expected the {row.width}x{row.height} px of faces.parquet, got {width}x{height} px upright"
-            )
-        if len(row.faces.clipped(width, height)) < len(row.faces):
-            raise ImageError(f"expected every box inside the {width}x{height} px image, got one outside it")
-        hidden = obfuscate(photo.upright(), row.faces.boxes_xyxy, self.obfuscation, photo.mode)
-        if self.jpeg == "region":
+        hidden = obfuscate_photo(photo, row, self.obfuscation)
+        if self.writing.jpeg == "region":
             safe, mode = encode_region(photo, hidden.pixels, hidden.touched_xyxy)
             return safe, mode, hidden.min_face_weight
-        return encode(photo, hidden.pixels), "reencoded", hidden.min_face_weight
+        return encode(photo, hidden.pixels, quality), "reencoded", hidden.min_face_weight
 
     def failed(self, item: Item) -> None:
         """The manifest lists what is published only."""

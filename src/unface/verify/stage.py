@@ -167,6 +167,8 @@ def _weight_findings(row: FaceRow, manifest: Mapping[str, Any]) -> list[Finding]
         message = f"{len(row.faces)} faces are recorded, {manifest['faces']} were obfuscated"
         return [_finding("weight", message)]
     weight = manifest["min_face_weight"]
+    if manifest["method"] == "none" and len(row.faces):
+        return [_finding("weight", f"{len(row.faces)} faces are not hidden at all (method none)")]
     if _hides_all(manifest):
         return [] if weight == 1 else [_finding("weight", f"weight inside a face box is {weight:.3f}, not 1")]
     if weight < MIN_FACE_WEIGHT:
@@ -177,7 +179,7 @@ def _weight_findings(row: FaceRow, manifest: Mapping[str, Any]) -> list[Finding]
 
 def _hides_all(manifest: Mapping[str, Any]) -> bool:
     """Whether the method promises that nothing of the original is mixed in inside a face box."""
-    return bool(manifest["method"] != "blur" or manifest["preset"] == "safe")
+    return bool(manifest["method"] in ("overlay", "mosaic") or manifest["preset"] == "safe")
 
 
 def _finding(check: str, message: str, definite: bool = True, **place: float) -> Finding:

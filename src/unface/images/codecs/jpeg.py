@@ -51,6 +51,13 @@ def encode(coding: Coding, old: NDArray[Any], new: NDArray[Any]) -> bytes:
     )
 
 
+def encode_quality(coding: Coding, new: NDArray[Any], quality: int) -> bytes:
+    """Encode as baseline JPEG with libjpeg's tables for a quality, colours as YCbCr 4:2:0; grey and CMYK stay that."""
+    parts: JpegParts = coding.parts
+    coded = jpeg.read(pillow.save(new, parts.header.mode, "JPEG", quality=quality))  # 4:2:0 by default
+    return jpeg.write(replace(coded, header=parts.header, profile=parts.profile))
+
+
 def encode_region(coding: Coding, new: NDArray[Any], reached: NDArray[np.bool_]) -> bytes | None:
     """Encode the pixels that changed, and keep the coefficients of all blocks that they do not reach.
 
