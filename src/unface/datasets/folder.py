@@ -120,7 +120,8 @@ class Folder:
         """The file's bytes; ImageError where it cannot be read or holds over `MAX_FILE_BYTES`."""
         try:
             with self.path_of(image_id).open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
+                size = os.fstat(file.fileno()).st_size  # asking for more than there is costs as much as reading it
+                data = file.read(min(size, MAX_FILE_BYTES) + 1)
         except OSError as error:
             raise ImageError(f"expected a readable file: {error.strerror}") from None
         if len(data) > MAX_FILE_BYTES:

@@ -111,14 +111,16 @@ class ObfuscateStage:
             raise ImageError("is failed in faces.parquet: its faces are not known, so it is not published")
         data = self.dataset.read(item.image_id)
         safe, mode, weight = self._safe(data, row)
-        if self.writing.link and safe == data:
+        input_sha256 = hashlib.sha256(data).hexdigest()
+        unchanged = safe == data
+        if unchanged and self.writing.link:
             self.sink.link(item.image_id, self.dataset.path_of(item.image_id))
         else:
             self.sink.write(item.image_id, safe)
         manifest = {
             "image_id": item.image_id,
-            "input_sha256": hashlib.sha256(data).hexdigest(),
-            "output_sha256": hashlib.sha256(safe).hexdigest(),
+            "input_sha256": input_sha256,
+            "output_sha256": input_sha256 if unchanged else hashlib.sha256(safe).hexdigest(),
             "status": "done",
             "mode": mode,
             "method": self.obfuscation.method,

@@ -3,6 +3,7 @@
 import re
 import struct
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from unface.errors import ImageError
 from unface.images import exif, icc
@@ -228,8 +229,8 @@ class _Reader:
             if len(values) != 64 * (1 + bool(wide)):
                 raise ImageError("JPEG: expected 64 values in a quantisation table, got fewer")
             zigzag = struct.unpack(">64H", values) if wide else tuple(values)
-            table = tuple(zigzag[i] for i in ZIGZAG)
-            self.tables = {number: table} | self.tables if self.scans else self.tables | {number: table}
+            table = {number: _in_natural_order(zigzag)}
+            self.tables = table | self.tables if self.scans else self.tables | table
 
     def _application(self, marker: int, body: bytes) -> None:
         early = not self.scans
@@ -293,3 +294,4 @@ ZIGZAG = (
     35, 36, 48, 49, 57, 58, 62, 63,
 )  # fmt: skip
 """Place in the zigzag sequence of each coefficient in natural order (T.81, figure A.6)."""
+_in_natural_order = itemgetter(*ZIGZAG)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from unface.images.region.kernels import LOOKUP_BITS
+from unface.images.region.kernels import LOOKUP_BITS, STEPS
 
 _LONGEST = 16
 
@@ -53,12 +53,15 @@ class Decoder:
     Attributes:
         lookup: For each beginning of `LOOKUP_BITS` bits: the length of the code times 256, plus its symbol; 0
             if the code is longer or there is none. int32, shape (1024,).
+        steps: The same for AC codes that are only passed over: bits of the code and of the value behind it, times
+            65536, plus the step along the zigzag. int32, shape (1024,).
         limits: For each length: where, among all 16 bits, longer codes begin. int32, shape (17,).
         offsets: For each length: what to add to a code for its symbol's place. int32, shape (17,).
         symbols: The symbols, shortest code first, then zeros. uint8, shape (256,).
     """
 
     lookup: NDArray[np.int32] = field(repr=False)
+    steps: NDArray[np.int32] = field(repr=False)
     limits: NDArray[np.int32] = field(repr=False)
     offsets: NDArray[np.int32] = field(repr=False)
     symbols: NDArray[np.uint8] = field(repr=False)
@@ -91,7 +94,9 @@ def decoder(table: HuffmanTable) -> Decoder:
     starts, last = np.append(0, _ends(table)), np.cumsum(counts)
     limits[1:] = starts[last]
     offsets[1:] = last - counts - (starts[last - counts] >> np.arange(_LONGEST - 1, -1, -1))
-    return Decoder(lookup, limits, offsets, symbols)
+    bits = (lookup >> 8) + (lookup & 15)
+    steps = np.where(lookup > 0, bits << 16 | STEPS[lookup & 255], 0).astype(np.int32)
+    return Decoder(lookup, steps, limits, offsets, symbols)
 
 
 @lru_cache(maxsize=64)

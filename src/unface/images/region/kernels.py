@@ -28,6 +28,10 @@ _LOW_31_BITS = (1 << 31) - 1
 _LARGEST_MCU = 32
 """Pixels on a side: four blocks, or a block of samples of four pixels each."""
 _END_OF_BLOCK, _SIXTEEN_ZEROS = 0x00, 0xF0
+_TO_END, _ASTRAY = 256, 128
+STEPS = np.array([(symbol >> 4) + 1 if symbol & 15 else _ASTRAY for symbol in range(256)], np.int32)
+"""How far each AC symbol steps along the zigzag (T.81, F.2.2.2)."""
+STEPS[_END_OF_BLOCK], STEPS[_SIXTEEN_ZEROS] = _TO_END, 16
 
 _Bytes = Array(uint8, 1, "C", readonly=True)
 _Pixels = Array(uint8, 3, "C", readonly=True)
@@ -108,6 +112,7 @@ def _read_mcu(
     bit: Whole,
     components: NDArray[np.int64],
     lookup: NDArray[np.int32],
+    steps: NDArray[np.int32],
     limits: NDArray[np.int32],
     offsets: NDArray[np.int32],
     symbols: NDArray[np.uint8],
@@ -117,7 +122,8 @@ def _read_mcu(
 ) -> Whole:
     """Read the blocks of an MCU (T.81, F.2.2); keep their coefficients if the slot is not -1, their DC in any case.
 
-    One function for all blocks, because calls that are given arrays cost as much as half a block.
+    One function for all blocks, because calls that are given arrays cost as much as half a block. Where coefficients
+    are not kept, a code is read only to know where the next begins.
 
     Returns:
         Where the next MCU begins, or -1 if this one is damaged.
@@ -153,16 +159,33 @@ def _read_mcu(
             k += np.int64((entry >> 4) & 15)
             if k > 63:
                 return np.int64(-1)
-            if slot >= 0:
-                coefficients[slot, b, k] = value
+            if slot < 0:
+                k = 1
+                break
+            coefficients[slot, b, k] = value
             k += 1
+        while slot < 0 and k < 64:
+            if left < 32:
+                word, left = ((word & _LOW_31_BITS) << 32) | _four_bytes(data, at), left + 32
+                at += 4
+            window = (word >> (left - 16)) & 0xFFFF
+            entry = np.int64(steps[row, window >> (16 - LOOKUP_BITS)])
+            if entry == 0:
+                entry = _long_symbol(window, row, limits, offsets, symbols)
+                if entry == 0:
+                    return np.int64(-1)
+                entry = (((entry >> 8) + (entry & 15)) << 16) | np.int64(STEPS[entry & 255])
+            left -= entry >> 16
+            k += entry & 0xFFFF
+        if 64 < k < _TO_END:
+            return np.int64(-1)
         if at > data.size - SPARE_BYTES + 8:
             return np.int64(-1)
     return at * 8 - left
 
 
 @_entry(
-    boolean(_Bytes, _Longs, int64, _Longs, _Ints, _Ints, _Ints, _Table, _Longs, _Rows, _Rows, _Coefficients),
+    boolean(_Bytes, _Longs, int64, _Longs, _Ints, _Ints, _Ints, _Ints, _Table, _Longs, _Rows, _Rows, _Coefficients),
     hostile=True,
 )
 def read_scan(
@@ -171,6 +194,7 @@ def read_scan(
     mcus_an_interval: Whole,
     components: NDArray[np.int64],
     lookup: NDArray[np.int32],
+    steps: NDArray[np.int32],
     limits: NDArray[np.int32],
     offsets: NDArray[np.int32],
     symbols: NDArray[np.uint8],
@@ -187,6 +211,7 @@ def read_scan(
         mcus_an_interval: MCUs of each restart interval but the last, which may have fewer.
         components: For each block of an MCU, the number of its component in the scan.
         lookup: Decoding tables: row 2c for DC, 2c + 1 for AC of component c; see `huffman.Decoder`.
+        steps: Likewise.
         limits: Likewise.
         offsets: Likewise.
         symbols: Likewise.
@@ -206,7 +231,7 @@ def read_scan(
             bounds[mcu, 0] = bit
             if slot >= 0:
                 predictors[slot] = dc
-            bit = _read_mcu(data, bit, components, lookup, limits, offsets, symbols, dc, slot, coefficients)
+            bit = _read_mcu(data, bit, components, lookup, steps, limits, offsets, symbols, dc, slot, coefficients)
             if bit < 0 or bit > end:
                 return False
             bounds[mcu, 1] = bit
@@ -238,11 +263,11 @@ def _copy(data: NDArray[np.uint8], start: Whole, stop: Whole, out: NDArray[np.ui
     bit = _put(out, bit, _peek(data, start) >> (16 - head), head)
     start += head
     whole = (stop - start) >> 3
-    shift = start & 7
-    source, target = start >> 3, bit >> 3
-    for i in range(whole):
-        pair = (np.int64(data[source + i]) << 8) | np.int64(data[source + i + 1])
-        out[target + i] = (pair >> (8 - shift)) & 255
+    shift = np.uint16(8 - (start & 7))
+    high, low = data[start >> 3 :], data[(start >> 3) + 1 :]
+    target = out[bit >> 3 :]
+    for i in range(whole):  # 16-bit numbers and indices from 0, so that it is done in vectors
+        target[i] = np.uint8(((np.uint16(high[i]) << np.uint16(8)) | np.uint16(low[i])) >> shift)
     start += whole * 8
     tail = stop - start
     return _put(out, bit + whole * 8, _peek(data, start) >> (16 - tail), tail)

@@ -88,6 +88,7 @@ def read_scan(scan: Scan, grid: Grid, kept: NDArray[np.bool_]) -> ReadScan:
         read.interval,
         np.ascontiguousarray(grid.blocks[:, 0]),
         np.stack([table.lookup for table in tables]),
+        np.stack([table.steps for table in tables]),
         np.stack([table.limits for table in tables]),
         np.stack([table.offsets for table in tables]),
         np.stack([table.symbols for table in tables]),
