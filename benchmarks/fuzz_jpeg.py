@@ -7,7 +7,9 @@ and mutated further. Each file that `unface.images.decode` accepts gets new pixe
 
 * only `ImageError` may be raised, and nothing may take more than five seconds of CPU time;
 * Pillow, and OpenCV if it read the input, must read the output; `audit` must find nothing in it;
-* if the region was written exactly, jpeglib must find the coefficients of all other blocks unchanged.
+* if the region was written exactly, jpeglib must find the coefficients of all other blocks unchanged;
+* decoding just the rectangles (`decode_region`) must end as decoding everything does: the same refusal, or the same
+  pixels there and the same file.
 
 A call that never returns, or a crash, leaves the file in `--keep`. Needs the test suite beside it.
 """
@@ -29,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from images.exact_files import check_kept, every_kind, in_scans, turned
 from images.image_files import make_pixels, read_cv2, read_pil
 from unface.errors import ImageError
-from unface.images import Photo, audit, decode, encode_region
-from unface.images.region import NotExact, write_region
+from unface.images import Photo, audit, decode, decode_region, encode_region
+from unface.images.region import NotExact, read_region
 
 SLOWEST_S = 5.0
 SLOWEST_HANG_S = 60
@@ -178,7 +180,7 @@ def check(data: bytes, generator: random.Random, keep_dir: Path) -> tuple[str, s
     try:
         photo = decode(data, LARGEST_PIXELS)
     except ImageError as error:
-        return f"refused: {re.sub(r'[0-9]+', '#', str(error))}", ""
+        return f"refused: {re.sub(r'[0-9]+', '#', str(error))}", fault_of_refusal(data, str(error))
     except Exception as error:
         return "crash", f"decode: {error!r}"
     touched = rectangles(photo, generator)
@@ -194,9 +196,34 @@ def check(data: bytes, generator: random.Random, keep_dir: Path) -> tuple[str, s
         return "slow", f"{seconds:.1f} s"
     kind = described(photo, pixels, mode)
     try:
-        return kind, fault_of(data, photo, pixels, touched, written, mode)
+        fault = fault_of_region(data, photo, pixels, touched, written)
+        return kind, fault or fault_of(data, photo, pixels, touched, written, mode)
     except Exception as error:
         return kind, f"checking: {error!r}"
+
+
+def fault_of_refusal(data: bytes, said: str) -> str:
+    """What is wrong with decoding a part of a file that is refused as a whole, or nothing."""
+    try:
+        decode_region(data, lambda header: np.array([[0, 0, *header.upright_size]]), LARGEST_PIXELS)
+    except ImageError as error:
+        return "" if str(error) == said else f"decode_region says {error}"
+    except Exception as error:
+        return f"decode_region: {error!r}"
+    return "decode_region accepts what decode refuses"
+
+
+def fault_of_region(data: bytes, photo: Photo, pixels: np.ndarray, touched: np.ndarray, written: bytes) -> str:
+    """What is different if just the rectangles are decoded, or nothing."""
+    part = decode_region(data, lambda header: touched, LARGEST_PIXELS)
+    known, changed = part.upright(), part.upright().copy()
+    for x0, y0, x1, y1 in touched.tolist():
+        if not np.array_equal(known[y0:y1, x0:x1], photo.upright()[y0:y1, x0:x1]):
+            return "decode_region makes other pixels"
+        changed[y0:y1, x0:x1] = pixels[y0:y1, x0:x1]
+    if encode_region(part, changed, touched)[0] != written:
+        return "decode_region leads to another file"
+    return ""
 
 
 def rectangles(photo: Photo, generator: random.Random) -> np.ndarray:
@@ -217,7 +244,7 @@ def described(photo: Photo, pixels: np.ndarray, mode: str) -> str:
     if mode == "region":
         return f"region {parts.color} {factors} scans {scans} orientation {photo.orientation}"
     try:
-        write_region(parts, pixels, np.ones(photo.pixels.shape[:2], bool))
+        read_region(parts, np.array([[0, 0, parts.header.width, parts.header.height]]))
     except NotExact as error:
         return f"reencoded {parts.color} scans {scans}: {error}"
     return f"reencoded {parts.color}"

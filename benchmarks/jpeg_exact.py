@@ -23,9 +23,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from unface.boxes import Boxes
 from unface.detect import DEFAULT_DETECTOR, DETECTORS, make_detector
-from unface.images import Photo, decode, encode, encode_region
+from unface.images import Photo, decode, decode_region, encode, encode_region
 from unface.images.codecs import jpeg as codec
-from unface.obfuscate.methods import Obfuscation, obfuscate
+from unface.obfuscate.methods import Obfuscation, obfuscate, reach
 
 SAFE = Obfuscation()
 PAPER_QUALITY = 75
@@ -82,8 +82,8 @@ def cases_of(data_dir: Path, detector_name: str) -> list[Case]:
 
 
 def by_region(case: Case) -> bytes:
-    """Ours: decode, safe blur, write the touched blocks."""
-    photo = decode(case.data)
+    """Ours: decode what the blur looks at, blur it, write the touched blocks."""
+    photo = decode_region(case.data, lambda header: reach(case.boxes_xyxy, SAFE, header.upright_size))
     hidden = obfuscate(photo.upright(), case.boxes_xyxy, SAFE, photo.mode)
     return encode_region(photo, hidden.pixels, hidden.touched_xyxy)[0]
 
@@ -95,7 +95,7 @@ def by_reencoding(case: Case) -> bytes:
 
 
 def decode_only(case: Case) -> Photo:
-    """The first part of both."""
+    """The first part of `reencode`."""
     return decode(case.data)
 
 
@@ -196,10 +196,13 @@ def print_changes(cases: list[Case]) -> None:
         reached = np.zeros(hidden.pixels.shape[:2], bool)
         for x0, y0, x1, y1 in hidden.touched_xyxy:
             reached[y0:y1, x0:x1] = True
-        whole_mcus = in_whole_mcus(reached, photo)
+        mcus_xyxy = touched_mcus(reached, photo)
+        whole_mcus = np.zeros_like(reached)
+        for x0, y0, x1, y1 in mcus_xyxy:
+            whole_mcus[y0:y1, x0:x1] = True
         files = {
             "samples beside the mask kept": encode_region(photo, hidden.pixels, hidden.touched_xyxy)[0],
-            "touched MCUs from their pixels": codec.encode_region(photo.coding, hidden.pixels, whole_mcus),
+            "touched MCUs from their pixels": codec.encode_region(photo.coding, hidden.pixels, mcus_xyxy),
             "whole image encoded": encode(photo, hidden.pixels),
         }
         for name, data in files.items():
@@ -214,15 +217,19 @@ def print_changes(cases: list[Case]) -> None:
         print(f"{name:31} {inside:.3f} {near:.3f} {elsewhere:.4f}")
 
 
-def in_whole_mcus(reached: np.ndarray, photo: Photo) -> np.ndarray:
-    """All pixels of the MCUs that a reached pixel lies in."""
+def touched_mcus(reached: np.ndarray, photo: Photo) -> np.ndarray:
+    """The MCUs that a reached pixel lies in, as rectangles."""
     components = photo.coding.parts.components
     wide, high = 8 * max(c.horizontal for c in components), 8 * max(c.vertical for c in components)
-    whole = np.zeros_like(reached)
-    for y in range(0, reached.shape[0], high):
-        for x in range(0, reached.shape[1], wide):
-            whole[y : y + high, x : x + wide] = reached[y : y + high, x : x + wide].any()
-    return whole
+    bottom, right = reached.shape
+    return np.array(
+        [
+            (x, y, min(x + wide, right), min(y + high, bottom))
+            for y in range(0, bottom, high)
+            for x in range(0, right, wide)
+            if reached[y : y + high, x : x + wide].any()
+        ]
+    )
 
 
 if __name__ == "__main__":

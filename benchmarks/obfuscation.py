@@ -27,6 +27,7 @@ import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFilter
 
 from unface.cli.pipeline import Session, hide_faces
+from unface.cli.rows import TableRows
 from unface.datasets import Folder, FolderSink, open_dataset
 from unface.engine import Item, LocalExecutor, Progress
 from unface.faces import FaceRow, face_rows, faces_table, read_faces
@@ -118,7 +119,7 @@ def cpu_times(images: Path, faces: pa.Table, folder: Path, rounds: int) -> dict[
     stage = ObfuscateStage(Folder(images), sink, SAFE, REGION)
     stage.setup()
     ways: dict[str, Callable[[Case], object]] = {
-        "unface": lambda case: stage.process(Item(case.row.image_id, "", case.row.record())),
+        "unface": lambda case: stage.process(Item(case.row.image_id, case.row.record())),
         "paper, files with faces blurred": paper,
         "paper, every file blurred": paper_always,
         "floor": floor,
@@ -166,7 +167,8 @@ def scaling(images: Path, faces: pa.Table, folder: Path, files: int, rounds: int
         shutil.copyfile(images / row.image_id, source / image_id)
         repeated.append(FaceRow(image_id, row.width, row.height, row.status, row.faces))
     table, dataset = faces_table(repeated), open_dataset(source)
-    listing = dataset.listing()
+    survey = dataset.survey()
+    rows_of = TableRows(table, survey.parts)
     walls: dict[int, list[float]] = {1: [], 2: []}
     print(f"\n{files} files, wall seconds of the stage (workers started before)")
     for _ in range(rounds):
@@ -180,9 +182,10 @@ def scaling(images: Path, faces: pa.Table, folder: Path, files: int, rounds: int
                 shutil.rmtree(warm, ignore_errors=True)
                 warm.mkdir()
                 few = Folder(images)
-                hide_faces(Session(executor, Progress(quiet=True)), few, few.listing(), faces, SAFE, REGION, warm)
+                session, of_few = Session(executor, Progress(quiet=True)), few.survey()
+                hide_faces(session, few, of_few, TableRows(faces, of_few.parts), SAFE, REGION, warm)
                 start = time.perf_counter()
-                report = hide_faces(Session(executor, watch), dataset, listing, table, SAFE, REGION, out)
+                report = hide_faces(Session(executor, watch), dataset, survey, rows_of, SAFE, REGION, out)
                 walls[workers].append(time.perf_counter() - start)
             assert not report.failures
             tenths = " ".join(f"{rate:.0f}" for rate in watch.tenths(start))

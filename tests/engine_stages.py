@@ -34,6 +34,22 @@ class Square:
         if "setup" in self.behaviour:
             raise InputError(self.behaviour["setup"])
 
+    def items(self, shard):
+        """The numbers of a part; what is odd about the part itself."""
+        match self.behaviour.get(f"part {shard.index}"):
+            case "before":
+                raise InputError("expected a whole part")
+            case "after":
+                yield from self._numbers(shard)
+                raise InputError("expected more of the part")
+            case "segfault":
+                os.kill(os.getpid(), signal.SIGSEGV)
+        yield from self._numbers(shard)
+
+    def _numbers(self, shard):
+        for image_id in shard.part.images:
+            yield Item(image_id, int(image_id), "expected a number" if image_id == self.behaviour.get("refuse") else "")
+
     def process(self, item: Item) -> Outcome:
         if self.log is not None:
             with self.log.open("a") as log:

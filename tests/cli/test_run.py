@@ -111,7 +111,7 @@ def test_the_same_command_again_finds_everything_done(examples):
 def test_detect_then_obfuscate_then_verify_equals_run(examples, tmp_path):
     out, _ = examples
     assert unface("detect", EXAMPLES, "-o", tmp_path / "faces.parquet").returncode == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".faces.parquet.work", "faces.parquet"]
     assert unface("obfuscate", EXAMPLES, tmp_path / "faces.parquet", tmp_path / "out").returncode == 0
     assert unface("verify", EXAMPLES, tmp_path / "out").returncode == 0
     expected = outputs(out)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from unface.datasets import Folder, FolderSink, open_dataset
-from unface.datasets.folder import inside
+from unface.datasets import Folder, FolderSink, Part, open_dataset
+from unface.datasets.dataset import inside
+from unface.datasets.folder import part_size, parts_of
 from unface.errors import ImageError, InputError
 
 
@@ -20,11 +21,12 @@ def fill(root: Path, *names: str) -> Path:
 
 
 def ids(root: Path) -> list[str]:
-    return [image.image_id for image in open_dataset(root).listing().images]
+    dataset = open_dataset(root)
+    return [entry.image_id for part in dataset.survey().parts for entry in dataset.entries(part)]
 
 
 def refused(root: Path) -> dict[str, str]:
-    return {entry.image_id: entry.message for entry in open_dataset(root).listing().refused}
+    return {entry.image_id: entry.refused for entry in open_dataset(root).survey().refused}
 
 
 def test_images_of_every_kind_are_found_sorted(tmp_path):
@@ -34,9 +36,8 @@ def test_images_of_every_kind_are_found_sorted(tmp_path):
 
 def test_other_files_are_counted_and_left_out(tmp_path):
     fill(tmp_path, "a.jpg", "labels.csv", "b/notes.txt", "c/x.txt", "README", ".DS_Store", "b/._a.jpg", "x.heic")
-    listing = open_dataset(tmp_path).listing()
-    assert [image.image_id for image in listing.images] == ["a.jpg"]
-    assert listing.other_suffixes == {"": 2, ".csv": 1, ".heic": 1, ".jpg": 1, ".txt": 2}
+    assert ids(tmp_path) == ["a.jpg"]
+    assert open_dataset(tmp_path).survey().others == {"": 2, ".csv": 1, ".heic": 1, ".jpg": 1, ".txt": 2}
 
 
 @pytest.mark.parametrize("name", ["with space.jpg", "new\nline.jpg", "<script>.jpg", "ünï.jpg", "a;b'\".jpg", "-x.jpg"])
@@ -87,9 +88,9 @@ def test_a_folder_with_an_image_name_is_walked(tmp_path):
 
 def test_the_stamp_changes_with_the_file(tmp_path):
     fill(tmp_path, "a.jpg")
-    before = open_dataset(tmp_path).listing().images[0].stamp
+    before = open_dataset(tmp_path).survey().parts[0].stamp
     (tmp_path / "a.jpg").write_bytes(b"longer than before")
-    assert open_dataset(tmp_path).listing().images[0].stamp != before
+    assert open_dataset(tmp_path).survey().parts[0].stamp != before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
@@ -103,8 +104,8 @@ def test_unreadable_files_and_folders_are_refused():
         script = (
             "import os, sys; from pathlib import Path; import unface.datasets as d, unface.images;"
             "os.setuid(65534);"
-            "folder = d.Folder(Path(sys.argv[1])); listing = folder.listing();"
-            "print([i.image_id for i in listing.images], [r.image_id for r in listing.refused]);"
+            "folder = d.Folder(Path(sys.argv[1])); survey = folder.survey();"
+            "print(list(survey.parts[0].images), [r.image_id for r in survey.refused]);"
             "folder.read('closed.jpg')"
         )
         done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
@@ -154,7 +155,16 @@ def test_sink_knows_whether_names_fold(tmp_path):
     sink = FolderSink(tmp_path / "out", tmp_path / "parts")
     sink.open()
     (tmp_path / "a").touch()
-    assert sink.folds_case() == (tmp_path / "A").exists()
+    parts = [Part("", "", ("a.jpg", "b.jpg")), Part("", "", ("A.jpg",))]
+    assert sink.clashes(parts) == ({"a.jpg", "A.jpg"} if (tmp_path / "A").exists() else set())
+
+
+@pytest.mark.parametrize("images", [0, 1, 8, 9, 10_000, 1_431_093])
+def test_parts_hold_every_image_once(images):
+    names = [(str(i), "stamp") for i in range(min(images, 20_000))]
+    parts = list(parts_of(names))
+    assert [image_id for part in parts for image_id in part.images] == [name for name, _ in names]
+    assert images == 0 or 8 <= part_size(images) <= 512
 
 
 @pytest.mark.parametrize("length", [200, 251])

@@ -15,7 +15,7 @@ def stage() -> DetectStage:
 
 
 def row_of(stage: DetectStage, image_id: str) -> FaceRow:
-    return FaceRow.from_record(stage.process(Item(image_id, "")).row)
+    return FaceRow.from_record(stage.process(Item(image_id)).row)
 
 
 def test_faces_reach_the_threshold_and_candidates_do_not(stage):
@@ -35,6 +35,6 @@ def test_boxes_are_upright(stage):
 
 
 def test_a_broken_image_has_a_row(stage):
-    record = stage.failed(Item("a.jpg", ""))
+    record = stage.failed(Item("a.jpg"))
     assert record["status"] == "failed"
     assert record["candidates"] is None

@@ -5,28 +5,26 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from engine_stages import Square
-from unface.engine import Item, Ledger, LocalExecutor, Progress, cut, run_stage, shard_size
+from unface.datasets import Part
+from unface.engine import Ledger, LocalExecutor, Progress, join, plan, run_stage
 from unface.errors import InputError, UnfaceError
 
 
-def run(folder: Path, stage: Square, images: int = 40, workers: int = 2, size: int = 4, stamp: str = ""):
-    items = [Item(f"{i:03d}", stamp, i) for i in range(images)]
-    shards = cut(items, size, stage.parameters)
+def run(folder: Path, stage: Square, images: int = 40, workers: int = 2, size: int = 4, stamp: str = "", retry=False):
+    names = [f"{i:03d}" for i in range(images)]
+    parts = [Part("", stamp, tuple(names[start : start + size])) for start in range(0, images, size)]
+    ledger = Ledger(folder / "ledger")
     with LocalExecutor(workers) as executor:
-        return run_stage(
-            stage,
-            stage.schema,
-            shards,
-            images,
-            Ledger(folder / "ledger"),
-            folder / "out.parquet",
-            executor,
-            Progress(quiet=True),
-        )
+        shards = plan(parts, stage.parameters)
+        report = run_stage(stage, shards, images, ledger, executor, Progress(quiet=True), retry)
+    ledger.prune(len(parts))
+    join((ledger.rows(index, stage.schema) for index in range(len(parts))), stage.schema, folder / "out.parquet")
+    return report
 
 
 def rows(folder: Path) -> dict[str, int | None]:
@@ -182,11 +180,60 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     pytest.fail("workers outlived their parent")
 
 
-@pytest.mark.parametrize("images", [0, 1, 8, 9, 10_000, 1_431_093])
-def test_shards_hold_every_item_once(images):
-    size = shard_size(images)
-    assert 8 <= size <= 512
-    items = [Item(str(i), "") for i in range(min(images, 20_000))]
-    shards = list(cut(items, size, {}))
-    assert [item for shard in shards for item in shard.items] == items
-    assert len({shard.fingerprint for shard in shards}) == len(shards)
+def test_a_refused_item_is_a_failure_that_is_not_processed(tmp_path):
+    log = tmp_path / "log"
+    report = run(tmp_path, Square(log, behaviour={"refuse": "005"}))
+    (failure,) = report.failure_rows.to_pylist()
+    assert (failure["image_id"], failure["error_class"], failure["message"]) == (
+        "005",
+        "ImageError",
+        "expected a number",
+    )
+    assert "005" not in log.read_text().split()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_part_that_is_damaged_fails_as_a_whole(tmp_path, moment):
+    """Also what was made of it before the damage showed does not count."""
+    report = run(tmp_path, Square(behaviour={"part 3": moment}))
+    (failure,) = report.failure_rows.to_pylist()
+    assert (failure["image_id"], failure["error_class"]) == ("part 3", "InputError")
+    assert sorted(rows(tmp_path)) == [f"{i:03d}" for i in range(40) if i // 4 != 3]
+
+
+def test_a_part_that_kills_every_worker_ends_the_run(tmp_path):
+    with pytest.raises(UnfaceError, match="outside any image, again and again"):
+        run(tmp_path, Square(behaviour={"part 3": "segfault"}), workers=1)
+
+
+def test_retry_failed_does_those_and_only_those(tmp_path):
+    run(tmp_path, Square(behaviour={"007": "fail", "030": "bug"}))
+    log = tmp_path / "log"
+    assert run(tmp_path, Square(log)).failures == {"ImageError": 1, "ZeroDivisionError": 1}
+    assert not log.exists()
+    report = run(tmp_path, Square(log), retry=True)
+    assert sorted(log.read_text().split()) == ["007", "030"]
+    assert not report.failures
+    assert rows(tmp_path) == {f"{i:03d}": i * i for i in range(40)}
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 50])
+def test_ranks_share_the_plan(world_size):
+    parts = [Part("", str(i), (str(i),)) for i in range(40)]
+    whole = {shard.index: shard.fingerprint for shard in plan(parts, {})}
+    shares = [list(plan(parts, {}, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert sorted(shard.index for share in shares for shard in share) == list(range(40))
+    assert {shard.index: shard.fingerprint for share in shares for shard in share} == whole
+
+
+def test_a_fingerprint_is_of_the_inputs_content_not_of_its_chunks():
+    part = Part("", "", ("a", "b"))
+    table = pa.table({"x": ["1", "2", "3", None]})
+    apart = pa.concat_tables([table.slice(0, 1), table.slice(1)]).replace_schema_metadata({"a": "b"})
+
+    def fingerprint(given):
+        (shard,) = plan([part], {}, lambda index, part: {"table": given})
+        return shard.fingerprint
+
+    assert fingerprint(table) == fingerprint(apart)
+    assert fingerprint(table) != fingerprint(pa.table({"x": ["1", "2", "3", ""]}))

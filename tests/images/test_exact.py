@@ -229,12 +229,13 @@ def test_partly_reached_blocks_by_another_dct(quality, seed, x, y, size):
             assert np.abs(np.clip(exact, -1023, 1023) - new[row, column]).max() <= 0.5 + 1e-6
 
 
+@pytest.mark.parametrize("interval", [0, 1, 3])
 @pytest.mark.parametrize("optimize", [False, True])
-def test_tables_that_lack_codes(optimize):
+def test_tables_that_lack_codes(optimize, interval):
     """A flat picture has almost no symbols; what is new in it needs more of them."""
     pixels = np.full((64, 64, 3), 100, np.uint8)
     pixels[:, :, 1] += (np.arange(64) // 16).astype(np.uint8)
-    data = by_pillow(pixels, optimize=optimize, quality=95)
+    data = by_pillow(pixels, optimize=optimize, quality=95, restart_marker_blocks=interval)
     written = rewritten(data, [[20, 20, 50, 44]])
     tables = [[part for part in jpeg.read(file).body if part[1] == 0xC4] for file in (data, written)]
     assert (tables[0] == tables[1]) == (not optimize)
@@ -372,14 +373,17 @@ def test_indices_are_checked_while_reading():
     """Even arguments that no caller gives end in an exception."""
     from unface.images.region import kernels
 
-    tables = [np.full((2, 1024), 2 << 8, np.int32), np.zeros((2, 17), np.int32), np.zeros((2, 17), np.int32)]
+    limits = np.zeros((2, 17), np.int32)
     with pytest.raises(IndexError):
         kernels.read_scan(
-            np.zeros(300, np.uint8),
+            np.zeros(80, np.uint32),
             np.array([12]),
             4,
             np.array([0]),
-            *tables,
+            np.full((2, 1 << kernels.LOOKUP_BITS), 2 << 8, np.int32),
+            np.full((1, 1 << kernels.STRIDE_BITS), 2 << 16 | 256, np.int32),
+            limits,
+            limits,
             np.zeros((2, 256), np.uint8),
             np.array([-1, -1, 7, -1]),
             np.zeros((4, 2), np.int64),

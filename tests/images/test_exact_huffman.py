@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unface.images.region.huffman import DamagedTable, HuffmanTable, decoder, encoder, with_symbols
-from unface.images.region.kernels import LOOKUP_BITS
+from unface.images.region.huffman import DamagedTable, HuffmanTable, decoder, encoder, strides, with_symbols
+from unface.images.region.kernels import LOOKUP_BITS, STRIDE_BITS
 
 
 @st.composite
@@ -64,6 +64,34 @@ def test_decoder_finds_every_code(table, tail):
         assert made.symbols[made.offsets[found] + (window >> (16 - found))] == symbol
     assert made.lookup[-1] == 0
     assert made.limits.max() <= 65535
+
+
+def stride_of(table, window):
+    """Bits and steps of the codes and values that are whole in a window, one code after the other."""
+    codes = {format(code, f"0{length}b"): symbol for symbol, (code, length) in codes_of(table).items()}
+    rest, used, steps = format(window, f"0{STRIDE_BITS}b"), 0, 0
+    while True:
+        length = next((n for n in range(1, min(len(rest), LOOKUP_BITS) + 1) if rest[:n] in codes), None)
+        symbol = codes[rest[:length]] if length else None
+        if length is None or length + symbol % 16 > len(rest):
+            return used, steps
+        is_known = symbol % 16 or symbol in (0x00, 0xF0)
+        if not is_known:  # a symbol that nothing is defined for: alone, and too far in any case
+            return (used, steps) if used else (length, 128)
+        rest, used = rest[length + symbol % 16 :], used + length + symbol % 16
+        if symbol == 0:
+            return used, steps + 256
+        steps += symbol // 16 + 1
+        if steps >= 128:
+            return used, steps
+
+
+@settings(max_examples=30, deadline=None)
+@given(table=tables(), seed=st.integers(0, 99))
+def test_strides_are_the_codes_one_after_the_other(table, seed):
+    filled = strides(table)
+    for window in np.random.default_rng(seed).integers(0, 1 << STRIDE_BITS, 200).tolist():
+        assert (filled[window] >> 16, filled[window] & 0xFFFF) == stride_of(table, window)
 
 
 @given(table=tables(), new=st.sets(st.integers(0, 255), min_size=1))

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from builders import encode_image, make_faces, make_image
-from unface.cli.pipeline import Session, hide_faces
-from unface.datasets import open_dataset
+from pipelines import obfuscate_dataset
+from unface.cli.pipeline import Session
 from unface.engine import LocalExecutor, Progress
 from unface.errors import InputError
 from unface.faces import faces_table
@@ -48,8 +48,7 @@ def src(tmp_path):
 def publish(session, src, dst, obfuscation, writing):
     """Run the stage over the folder; returns the mode of each file."""
     rows = [make_faces(name, boxes, 120, 100) for name, (boxes, _) in FILES.items()]
-    dataset = open_dataset(src)
-    report = hide_faces(session, dataset, dataset.listing(), faces_table(rows), obfuscation, writing, dst)
+    report = obfuscate_dataset(session, src, faces_table(rows), obfuscation, writing, dst)
     assert not report.failures
     return pd.read_parquet(dst / "manifest.parquet").set_index("image_id")["mode"].to_dict()
 

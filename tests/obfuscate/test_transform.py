@@ -142,8 +142,8 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("obfuscation", [o for o in EVERY if o.method != "none"])
 def test_pixels_are_those_of_unface_obfuscate(folder, obfuscation, tmp_path):
     """The files that the command writes without loss, read by torchvision's own ImageFolder: order, classes, pixels."""
-    from unface.cli.pipeline import Session, hide_faces
-    from unface.datasets import open_dataset
+    from pipelines import obfuscate_dataset
+    from unface.cli.pipeline import Session
     from unface.engine import LocalExecutor, Progress
     from unface.faces import read_faces
 
@@ -155,10 +155,9 @@ def test_pixels_are_those_of_unface_obfuscate(folder, obfuscation, tmp_path):
     names = [name.replace("turned.jpg", "turned.png") for name in table["image_id"].to_pylist()]
     table = table.set_column(0, table.schema.field(0), [names])
     turned.unlink()
-    dataset = open_dataset(src)
     with LocalExecutor(1) as executor:
         session = Session(executor, Progress(quiet=True))
-        hide_faces(session, dataset, dataset.listing(), table, obfuscation, Writing(), tmp_path / "dst")
+        obfuscate_dataset(session, src, table, obfuscation, Writing(), tmp_path / "dst")
     files = ImageFolder(tmp_path / "dst/images")
     ours = ObfuscatedFolder(folder, folder.parent / "faces.parquet", obfuscation)
     assert (ours.classes, ours.class_to_idx, ours.targets) == (files.classes, files.class_to_idx, files.targets)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from builders import encode_image, make_faces, make_image
-from unface.cli.pipeline import Session, check_faces, hide_faces
-from unface.datasets import open_dataset
+from pipelines import obfuscate_dataset, verify_dataset
+from unface.cli.pipeline import Session
 from unface.engine import LocalExecutor, Progress
 from unface.faces import faces_table, write_faces
 from unface.obfuscate.methods import Obfuscation
@@ -46,9 +46,8 @@ def build(
     dst.mkdir()
     rows = [make_faces(name, boxes, 120, 100) for name, boxes in FACES.items()]
     write_faces(dst / "faces.parquet", faces_table(rows))
-    dataset = open_dataset(src)
     table = pq.read_table(dst / "faces.parquet")
-    report = hide_faces(session, dataset, dataset.listing(), table, obfuscation, writing, dst)
+    report = obfuscate_dataset(session, src, table, obfuscation, writing, dst)
     assert not report.failures
     return src, dst
 
@@ -66,8 +65,7 @@ def folders(finished, tmp_path):
 
 def verify(session: Session, src: Path, dst: Path) -> dict[str, set[tuple[str, bool]]]:
     """For each image its findings as (check, definite), those of the detector left out."""
-    dataset = open_dataset(src)
-    check_faces(session, dataset, dataset.listing(), dst, "yunet", 0.5, True)
+    verify_dataset(session, src, dst)
     table = pd.read_parquet(dst / "verify.parquet")
     return {
         row.image_id: {(f["check"], f["definite"]) for f in row.findings if f["score"] is None}
@@ -229,8 +227,7 @@ def test_a_planted_fault_is_found_and_named(session, folders, plant, image_id, c
 
 def test_another_detector_searches_every_image(session, folders):
     src, dst = folders
-    dataset = open_dataset(src)
-    check_faces(session, dataset, dataset.listing(), dst, "yunet", 0.5, False)
+    verify_dataset(session, src, dst, same=False)
     assert pd.read_parquet(dst / "verify.parquet").rechecked.all()
 
 
@@ -287,10 +284,9 @@ def test_people_decide_what_is_a_face(session, tmp_path):
         with Image.open(photo) as image:
             row = make_faces(photo.name, [(400, 400, 440, 440)], *image.size, status=status)
         write_faces(dst / "faces.parquet", faces_table([row]))
-        dataset = open_dataset(src)
         table = pq.read_table(dst / "faces.parquet")
-        hide_faces(session, dataset, dataset.listing(), table, Obfuscation(), Writing(), dst)
-        check_faces(session, dataset, dataset.listing(), dst, "yunet", 0.5, True)
+        obfuscate_dataset(session, src, table, Obfuscation(), Writing(), dst)
+        verify_dataset(session, src, dst)
         (row,) = pq.read_table(dst / "verify.parquet").to_pylist()
         (astronaut,) = [f for f in row["findings"] if (f["score"] or 0) > 0.5]
         assert astronaut["check"] == "uncovered"

@@ -11,39 +11,50 @@ from pathlib import Path
 from typing import Any
 
 from unface import __version__
+from unface.cli.sharing import Share
 from unface.errors import InputError, one_line
 
+ALONE = Share()
 _PACKAGES = ("numpy", "pillow", "opencv-python-headless", "onnxruntime", "pyarrow")
 
 
 @contextmanager
-def claimed(dst: Path, src: Path, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Take an output folder for a run, alone; yields the record to be written by `write_record`.
+def claimed(
+    dst: Path, src: Any, config: Mapping[str, Any], share: Share = ALONE, overwrite: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Take an output folder for a run; yields the record to be written by `write_record`.
 
     Args:
         dst: The output folder; made if it is not there.
-        src: The dataset it is made from.
+        src: The dataset it is made from: a folder, or a URL.
         config: The parameters that decide what is in it.
+        share: This machine's share of the work; each takes the folder for its own.
+        overwrite: Whether to do away with what unface made there with other parameters.
 
     Raises:
         InputError: The folder holds something else, was made with other parameters, lies inside the dataset
             or around it, or another run works in it.
     """
     place = dst.resolve()
-    if place == src or place in src.parents or src in place.parents:
+    if isinstance(src, Path) and (place == src or place in src.parents or src in place.parents):
         raise InputError(f"{one_line(str(dst))}: expected an output folder apart from the dataset {src}")
-    _check_contents(dst, {"source": str(src), **config})
-    with locked(dst):
+    difference = _difference(dst, {"source": str(src), **config})
+    if difference and not overwrite:
+        raise InputError(f"{one_line(str(dst))}: {difference}; choose another output folder, or --overwrite this one")
+    with locked(dst, share):
+        if difference:
+            _clear(dst)
+        share.begin(dst / ".unface")
         yield new_record(src, config)
 
 
 @contextmanager
-def locked(dst: Path) -> Iterator[None]:
-    """Work alone in an output folder; InputError if another run is at work there."""
+def locked(dst: Path, share: Share = ALONE) -> Iterator[None]:
+    """Work alone in an output folder, or on a share of it; InputError if another run is at work there."""
     from filelock import FileLock, Timeout
 
     (dst / ".unface").mkdir(parents=True, exist_ok=True)
-    lock = FileLock(dst / ".unface" / "lock")
+    lock = FileLock(dst / ".unface" / ("lock" if share.is_all else f"lock-{share.rank}-of-{share.world_size}"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -54,13 +65,14 @@ def locked(dst: Path) -> Iterator[None]:
         lock.release()
 
 
-def _check_contents(dst: Path, config: Mapping[str, Any]) -> None:
+def _difference(dst: Path, config: Mapping[str, Any]) -> str:
+    """Which parameter the folder was made with otherwise; empty if it is new or made with these."""
     if not dst.exists():
-        return
+        return ""
     if not dst.is_dir():
         raise InputError(f"{one_line(str(dst))}: expected an output folder, got a file")
     if not any(dst.iterdir()):
-        return
+        return ""
     before = read_record(dst)
     if before is None:
         raise InputError(
@@ -69,13 +81,25 @@ def _check_contents(dst: Path, config: Mapping[str, Any]) -> None:
     made = {"source": before.get("source"), **before.get("config", {})}
     for name in sorted(made.keys() | config.keys()):
         if made.get(name) != config.get(name):
-            raise InputError(
-                f"{one_line(str(dst))}: was made with {name} {made.get(name)!r}, this run has "
-                f"{config.get(name)!r}; choose another output folder"
-            )
+            return f"was made with {name} {made.get(name)!r}, this run has {config.get(name)!r}"
+    return ""
 
 
-def new_record(src: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def _clear(dst: Path) -> None:
+    """Remove what unface makes, the record last, so that an interrupted removal goes on."""
+    for name in ("images", ".unface"):
+        for path in sorted((dst / name).rglob("*"), reverse=True):
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            elif path.parent != dst / ".unface" or not path.name.startswith("lock"):
+                path.unlink()
+    for name in ("faces", "manifest", "verify", "failures"):
+        (dst / f"{name}.parquet").unlink(missing_ok=True)
+    (dst / "report.html").unlink(missing_ok=True)
+    (dst / "run.json").unlink(missing_ok=True)
+
+
+def new_record(src: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     """The beginnings of `run.json`."""
     return {
         "unface_version": __version__,

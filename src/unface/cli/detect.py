@@ -1,5 +1,6 @@
 """`unface detect`: find the faces."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -7,16 +8,24 @@ import typer
 
 from unface.cli.options import (
     DEFAULT_DETECTOR,
+    PRELOAD,
     SHOWN,
     DetectorName,
+    Executor,
+    ExecutorName,
+    GpusPerWorker,
     Json,
+    Overwrite,
+    Rank,
+    RayAddress,
+    RetryFailed,
     Source,
     Threshold,
     Workers,
+    WorldSize,
     print_json,
     tell,
     tell_failures,
-    worker_count,
 )
 
 
@@ -27,36 +36,77 @@ def detect(
     ),
     detector_name: DetectorName = DEFAULT_DETECTOR,
     threshold: Threshold = None,
+    retry_failed: RetryFailed = False,
+    overwrite: Overwrite = False,
     workers: Workers = None,
+    executor_name: Executor = ExecutorName.local,
+    ray_address: RayAddress = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
+    rank: Rank = 0,
+    world_size: WorldSize = 1,
     as_json: Json = False,
 ) -> None:
     """Find the faces; write faces.parquet.
 
-    Interrupted? The same command again goes on where it stopped.
+    Interrupted? The same command again goes on where it stopped. What it needs for that lies beside FACES in a
+    hidden folder, .FACES.work, which may be deleted.
     """
-    import shutil
-
+    from unface import __version__
+    from unface.cli.destination import locked
     from unface.cli.outcome import ALL_DONE, SOME_FAILED, require_images
-    from unface.cli.pipeline import Session, failure_rows, find_faces, write_failures
+    from unface.cli.pipeline import Session, failure_rows, find_faces, whole, write_failures, write_table
+    from unface.cli.rows import LedgerRows
+    from unface.cli.sharing import Share, opened_executor
     from unface.datasets import open_dataset
     from unface.detect import make_detector
-    from unface.engine import LocalExecutor, Progress
+    from unface.detect.stage import provenance
+    from unface.engine import Ledger, Progress
+    from unface.faces import FACES_SCHEMA
 
+    share = Share(rank, world_size)
     dataset = open_dataset(src)
     detector = make_detector(detector_name)
     threshold = detector.threshold if threshold is None else threshold
-    listing = dataset.listing()
-    require_images(src, listing)
-    work = output.with_name(output.name + ".work")
-    with LocalExecutor(worker_count(workers)) as executor:
-        session = Session(executor, Progress())
-        report = find_faces(session, dataset, listing, detector, threshold, work, output)
-    failures = failure_rows(listing, report)
+    survey = dataset.survey()
+    require_images(src, survey)
+    made_by = provenance(detector, threshold, __version__)
+    if not overwrite:
+        _require_own(output, made_by)
+    work = output.with_name(f".{output.name}.work")
+    ledger = Ledger(work / "detect")
+    with locked(work, share):
+        share.begin(work)
+        with opened_executor(executor_name, workers, PRELOAD, ray_address, gpus_per_worker) as executor:
+            session = Session(executor, Progress(), rank, world_size, retry_failed)
+            report = find_faces(session, dataset, survey, detector.name, threshold, ledger)
+        others = share.end(work)
+        if others:
+            tell(f"rank {rank} of {world_size} is done; {others} others are not: the last one writes {output}")
+            raise typer.Exit(ALL_DONE)
+        report = whole(report, ledger, survey.parts)
+        write_table(LedgerRows(ledger, FACES_SCHEMA), survey.parts, FACES_SCHEMA, made_by, output)
+    failures = failure_rows(survey, report.failure_rows)
     failures_path = output.with_name(output.stem + ".failures.parquet")
     write_failures(failures_path, failures)
-    shutil.rmtree(work)
     tell(f"{report.images} images, {report.faces} faces: {output}")
     tell_failures(failures.slice(0, SHOWN).to_pylist(), len(failures), failures_path)
     if as_json:
         print_json({"output": str(output), "failures": len(failures), "detect": report.record()})
     raise typer.Exit(SOME_FAILED if len(failures) else ALL_DONE)
+
+
+def _require_own(output: Path, made_by: Mapping[str, str]) -> None:
+    """Refuse to write over a table that something else has made: another detector, or people."""
+    from unface.cli.pipeline import detection_provenance
+    from unface.errors import InputError, one_line
+    from unface.faces import read_faces
+
+    if not output.exists():
+        return
+    read_faces(output)
+    found_by = detection_provenance(output)
+    if any(found_by.get(name) != value for name, value in made_by.items()):
+        raise InputError(
+            f"{one_line(str(output))}: expected no table, or one that this command made, got another one; name "
+            "another with -o, or --overwrite this one"
+        )

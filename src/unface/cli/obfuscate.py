@@ -10,18 +10,25 @@ from unface.cli.options import (
     Cells,
     Color,
     Destination,
+    Executor,
+    ExecutorName,
     Jpeg,
     JpegWriting,
     Json,
     Link,
     MethodOrNone,
+    Overwrite,
     Preset,
     Quality,
+    Rank,
+    RayAddress,
+    RetryFailed,
     Source,
     Workers,
+    WorldSize,
     preload,
     print_json,
-    worker_count,
+    tell,
 )
 
 
@@ -36,7 +43,13 @@ def obfuscate(
     jpeg: Jpeg = JpegWriting.region,
     quality: Quality = None,
     link: Link = False,
+    retry_failed: RetryFailed = False,
+    overwrite: Overwrite = False,
     workers: Workers = None,
+    executor_name: Executor = ExecutorName.local,
+    ray_address: RayAddress = None,
+    rank: Rank = 0,
+    world_size: WorldSize = 1,
     as_json: Json = False,
 ) -> None:
     """Hide the faces that FACES records.
@@ -46,13 +59,25 @@ def obfuscate(
     """
     from unface.cli.destination import claimed, now, write_record
     from unface.cli.outcome import dataset_facts, finish, require_images
-    from unface.cli.pipeline import Session, failure_rows, hide_faces, write_failures
+    from unface.cli.pipeline import (
+        Session,
+        absent_failures,
+        failure_rows,
+        hide_faces,
+        ledger_of,
+        whole,
+        write_failures,
+        write_ledger,
+    )
+    from unface.cli.rows import TableRows
+    from unface.cli.sharing import Share, opened_executor
     from unface.datasets import open_dataset
-    from unface.engine import LocalExecutor, Progress
+    from unface.engine import Progress
     from unface.faces import read_faces, write_faces
     from unface.obfuscate.methods import Obfuscation
-    from unface.obfuscate.stage import Writing
+    from unface.obfuscate.stage import MANIFEST_SCHEMA, Writing
 
+    share = Share(rank, world_size)
     obfuscation = Obfuscation(method, preset, color, cells)
     writing = Writing(jpeg.value, quality, link)
     dataset = open_dataset(src)
@@ -63,15 +88,25 @@ def obfuscate(
         "jpeg": jpeg.value,
         "quality": quality,
     }
-    with claimed(dst, dataset.root, config) as record:
-        listing = dataset.listing()
-        require_images(src, listing)
+    with claimed(dst, dataset.root, config, share, overwrite) as record:
+        survey = dataset.survey()
+        require_images(src, survey)
         write_record(dst, record)
-        with LocalExecutor(worker_count(workers), preload(jpeg)) as executor:
-            hidden = hide_faces(Session(executor, Progress()), dataset, listing, faces, obfuscation, writing, dst)
+        rows = TableRows(faces, survey.parts)
+        with opened_executor(executor_name, workers, preload(jpeg), ray_address, 0.0) as executor:
+            session = Session(executor, Progress(), rank, world_size, retry_failed)
+            hidden = hide_faces(session, dataset, survey, rows, obfuscation, writing, dst)
+        others = share.end(dst / ".unface")
+        if others:
+            tell(f"rank {rank} of {world_size} is done; {others} others are not: the last one writes the tables")
+            raise typer.Exit(0)
+        ledger = ledger_of(dst, "obfuscate")
+        hidden = whole(hidden, ledger, survey.parts)
+        write_ledger(ledger, survey.parts, MANIFEST_SCHEMA, dst / "manifest.parquet")
         write_faces(dst / "faces.parquet", faces)
-        write_failures(dst / "failures.parquet", failure_rows(listing, hidden))
-        record["dataset"] = dataset_facts(listing)
+        failures = failure_rows(survey, hidden.failure_rows, absent_failures(rows.unused_ids))
+        write_failures(dst / "failures.parquet", failures)
+        record["dataset"] = dataset_facts(dataset, survey, hidden.images)
         record["stages"] = {"obfuscate": hidden.record()}
         record["finished"] = now()
         code = finish(dst, record)

@@ -19,7 +19,21 @@ class JpegWriting(StrEnum):
     reencode = "reencode"
 
 
-Source = Annotated[Path, typer.Argument(metavar="SRC", help="Folder of images.", show_default=False)]
+class ExecutorName(StrEnum):
+    """Who does the work."""
+
+    local = "local"
+    ray = "ray"
+
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SRC",
+        help="Folder of images, of WebDataset tars or of Parquet files; shards-{000..123}.tar; or a URL of these.",
+        show_default=False,
+    ),
+]
 Destination = Annotated[Path, typer.Argument(metavar="DST", help="Output folder.", show_default=False)]
 DetectorName = Annotated[
     str, typer.Option("--detector", help="Face detector: cascade, yunet or centerface.", metavar="NAME")
@@ -61,6 +75,30 @@ Link = Annotated[
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes.", show_default="one per core that may be used")
+]
+Executor = Annotated[
+    ExecutorName, typer.Option("--executor", help="Who does the work: processes of this machine, or a Ray cluster.")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="With --executor ray: the cluster's address.",
+        metavar="HOST:PORT",
+        show_default="the cluster of this machine",
+    ),
+]
+GpusPerWorker = Annotated[
+    float, typer.Option("--gpus-per-worker", min=0, help="With --executor ray: share of a GPU that each worker gets.")
+]
+Rank = Annotated[int, typer.Option(min=0, help="Which of --world-size machines this is, counted from 0.")]
+WorldSize = Annotated[
+    int, typer.Option(min=1, help="Machines that share the work and DST, each started with its --rank.")
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Try the images again that failed in a finished run, and only these.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Begin anew where the output was made with other parameters.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from unface.cli.destination import write_record
 from unface.cli.options import SHOWN, tell, tell_failures, tell_some
 from unface.cli.pipeline import read_failures
-from unface.datasets import Listing
+from unface.datasets import Dataset, Survey
 from unface.errors import InputError, one_line
 from unface.report import write_report
 from unface.verify.stage import MIN_FACE_WEIGHT
@@ -20,21 +20,22 @@ ALL_DONE, SOME_FAILED, WRONG_USE, PRIVACY_FAILED = 0, 1, 2, 3
 """The exit codes."""
 
 
-def require_images(src: Path, listing: Listing) -> None:
+def require_images(src: str, survey: Survey) -> None:
     """Refuse a dataset in which there is nothing to do."""
-    if not listing.images and not listing.refused:
-        others = sum(listing.other_suffixes.values())
-        raise InputError(f"{one_line(str(src))}: expected images, found none ({others} files of other kinds)")
+    if not survey.parts and not survey.refused:
+        others = sum(survey.others.values())
+        raise InputError(f"{one_line(src)}: expected images, found none ({others} files of other kinds)")
 
 
-def dataset_facts(listing: Listing) -> dict[str, Any]:
-    """The dataset as `run.json` holds it."""
+def dataset_facts(dataset: Dataset, survey: Survey, images: int) -> dict[str, Any]:
+    """The dataset as `run.json` holds it; `images` is how many a stage has met."""
     return {
-        "kind": "folder",
-        "images": len(listing.images),
-        "refused": len(listing.refused),
-        "other_files": sum(listing.other_suffixes.values()),
-        "other_suffixes": listing.other_suffixes,
+        "kind": dataset.kind,
+        "parts": len(survey.parts),
+        "images": images,
+        "refused": len(survey.refused),
+        "other_files": sum(survey.others.values()),
+        "other_suffixes": dict(survey.others),
     }
 
 

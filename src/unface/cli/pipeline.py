@@ -1,132 +1,171 @@
 """The stages wired to the engine and to files; commands call these in turn."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from unface import __version__
-from unface.datasets import Folder, FolderSink, Listing
-from unface.detect import Detector
-from unface.detect.stage import DetectStage, provenance
+from unface.cli.rows import FileRows, Rows, files_of, part_names
+from unface.datasets import Dataset, Part, Survey
+from unface.detect.stage import DetectStage
 from unface.engine import (
     FAILURES_SCHEMA,
-    Item,
+    Executor,
     Ledger,
-    LocalExecutor,
     Progress,
-    Shard,
     Stage,
     StageReport,
-    cut,
+    join,
+    plan,
     run_stage,
-    shard_size,
+    summary,
 )
 from unface.faces.table import with_metadata
 from unface.obfuscate.methods import Obfuscation
-from unface.obfuscate.stage import ObfuscateStage, Writing
+from unface.obfuscate.stage import ABSENT, ObfuscateStage, Writing
 from unface.verify.stage import VerifyStage
 
 
 @dataclass(frozen=True)
 class Session:
-    """Who works and who tells."""
+    """Who works, on what share of the parts, and who tells.
 
-    executor: LocalExecutor
+    Attributes:
+        executor: Who works.
+        progress: Who tells.
+        rank: Which of `world_size` machines this is.
+        world_size: How many machines share the work.
+        retry_failed: Whether what failed in an earlier run is tried again.
+    """
+
+    executor: Executor
     progress: Progress
+    rank: int = 0
+    world_size: int = 1
+    retry_failed: bool = False
+
+    def share(self, parts: Sequence[Part]) -> list[tuple[int, Part]]:
+        """The parts that this machine does, with their places in the plan."""
+        return list(enumerate(parts))[self.rank :: self.world_size]
 
 
 def find_faces(
-    session: Session, dataset: Folder, listing: Listing, detector: Detector, threshold: float, work: Path, to: Path
+    session: Session, dataset: Dataset, survey: Survey, detector_name: str, threshold: float, ledger: Ledger
 ) -> StageReport:
-    """Detect: write `faces.parquet` to `to`, one row per image, refused entries included."""
-    stage = DetectStage(dataset, detector.name, threshold)
-    items = [Item(image.image_id, image.stamp) for image in listing.images]
-    metadata = provenance(detector, threshold, __version__)
-    return _run(session, stage, items, len(items), work, to, metadata)
+    """Detect: the rows of `faces.parquet` are in the ledger then."""
+    stage = DetectStage(dataset, detector_name, threshold)
+    return _run(session, stage, survey.parts, survey.images, ledger, {})
 
 
 def hide_faces(
     session: Session,
-    dataset: Folder,
-    listing: Listing,
-    faces: pa.Table,
+    dataset: Dataset,
+    survey: Survey,
+    faces: Rows,
     obfuscation: Obfuscation,
     writing: Writing,
     dst: Path,
-    failed: frozenset[str] = frozenset(),
 ) -> StageReport:
-    """Obfuscate: write `images/` and `manifest.parquet`; what is not in the manifest is not in `images/`.
+    """Obfuscate: write `images/`; the rows of `manifest.parquet` are in the ledger `.unface/obfuscate` then.
 
     Args:
         session: Who works and who tells.
         dataset: The originals.
-        listing: Its images.
-        faces: A table of `FACES_SCHEMA`.
+        survey: What it holds.
+        faces: Rows of `faces.parquet`.
         obfuscation: How faces are hidden.
         writing: How files are written.
         dst: The output folder.
-        failed: Images that an earlier stage of this run has recorded as failures.
     """
-    sink = FolderSink(dst / "images", dst / ".unface" / "parts")
+    sink = dataset.sink(dst / "images", dst / ".unface" / f"parts{session.rank}")
     sink.open()
     earlier = published_ids(dst)
-    stamps = {image.image_id: image.stamp for image in listing.images}
-    twins = _case_twins(stamps) if sink.folds_case() else set()
-    left_out = failed | twins
-    absent = sorted(set(faces["image_id"].to_pylist()) - stamps.keys() - failed)
-    plan = [(i, stamp) for i, stamp in stamps.items() if i not in left_out]
-    plan += [(image_id, "") for image_id in absent]
-    records = _records(faces, [image_id for image_id, _ in plan])
-    items = (Item(i, stamp, record) for (i, stamp), record in zip(plan, records, strict=True))
-    stage = ObfuscateStage(dataset, sink, obfuscation, writing)
-    report = _run(session, stage, items, len(plan), dst / ".unface", dst / "manifest.parquet", {})
-    for image_id in left_out | (earlier - published_ids(dst)):
+    message = "expected names that differ in more than case on this file system, got two that do not"
+    clashing = dict.fromkeys(sink.clashes(survey.parts), message)
+    stage = ObfuscateStage(dataset, sink, obfuscation, writing, clashing)
+    ledger = ledger_of(dst, stage.name)
+    report = _run(session, stage, survey.parts, survey.images, ledger, {"faces": faces})
+    for name in part_names(earlier) - {part.name for part in survey.parts}:
+        sink.remove_part(name)
+    planned = {image_id for part in survey.parts for image_id in part.images or ()}
+    for image_id in set(earlier.to_pylist()) - planned:
         sink.remove(image_id)
     sink.close()
-    message = "expected names that differ in more than case on this file system, got two that do not"
-    rows = [_failure(image_id, stage.name, message) for image_id in sorted(twins)]
-    return replace(report, failure_rows=pa.concat_tables([report.failure_rows, _failures(rows)]))
+    return report
 
 
 def check_faces(
     session: Session,
-    dataset: Folder,
-    listing: Listing,
+    dataset: Dataset,
+    survey: Survey,
+    inputs: Mapping[str, Rows],
     dst: Path,
     detector_name: str,
     threshold: float,
     same_detector: bool,
 ) -> StageReport:
-    """Verify: write `verify.parquet`, one row per image of the dataset or of `DST/images`."""
-    published = Folder((dst / "images").resolve())
+    """Verify: the rows of `verify.parquet` are in the ledger `.unface/verify` then.
+
+    Args:
+        session: Who works and who tells.
+        dataset: The originals.
+        survey: What it holds.
+        inputs: Rows of `faces` and `manifest`, and `failures` with the ids of images that are known to have failed.
+        dst: The output folder.
+        detector_name: The detector of the second pass.
+        threshold: The run's own threshold.
+        same_detector: Whether it is the one that found the faces.
+    """
+    published = dataset.published(dst / "images")
     stage = VerifyStage(dataset, published, detector_name, threshold, same_detector)
-    stamps = {image.image_id: image.stamp for image in listing.images}
-    output_stamps = published.files()
-    ids = sorted(stamps.keys() | output_stamps.keys())
-    faces = pq.read_table(dst / "faces.parquet")
-    manifest = pq.read_table(dst / "manifest.parquet")
-    failed = set(read_failures(dst)["image_id"].to_pylist())
-
-    def items() -> Iterator[Item]:
-        rows = zip(ids, _records(faces, ids), _records(manifest, ids), strict=True)
-        for image_id, face_record, manifest_record in rows:
-            stamp = f"{stamps.get(image_id)} {output_stamps.get(image_id)}"
-            records = {"faces": face_record, "manifest": manifest_record, "failed": image_id in failed}
-            yield Item(image_id, stamp, records)
-
-    return _run(session, stage, items(), len(ids), dst / ".unface", dst / "verify.parquet", {})
+    files = published.files()
+    parts = [*survey.parts, *_rest(survey.parts, files)]
+    inputs = {**inputs, "published": FileRows(files)}
+    ledger = ledger_of(dst, stage.name)
+    if len(parts) == len(survey.parts):
+        ledger.forget(len(parts))
+    return _run(session, stage, parts, survey.images, ledger, inputs)
 
 
-def failure_rows(listing: Listing, *reports: StageReport) -> pa.Table:
-    """The rows of `failures.parquet`: refused entries of the dataset, then each stage's failures."""
-    refused = _failures(_failure(entry.image_id, "open", entry.message) for entry in listing.refused)
-    return pa.concat_tables([refused, *(report.failure_rows for report in reports)])
+def ledger_of(dst: Path, stage_name: str) -> Ledger:
+    """Where a stage of an output folder records what it did."""
+    return Ledger(dst / ".unface" / stage_name)
+
+
+def whole(report: StageReport, ledger: Ledger, parts: Sequence[Part]) -> StageReport:
+    """A stage's report over all parts, also those that other machines did."""
+    images = summary(ledger, _places(parts), 0, 0).images
+    return summary(ledger, _places(parts), report.seconds, report.resumed + images - report.images)
+
+
+def write_table(rows: Rows, parts: Sequence[Part], schema: pa.Schema, metadata: Mapping[str, str], to: Path) -> int:
+    """Write the rows of all parts into one file; returns how many there are."""
+    noted = with_metadata(schema.empty_table(), metadata).schema
+    return join((rows.of(index, part) for index, part in enumerate(parts)), noted, to)
+
+
+def write_ledger(ledger: Ledger, parts: Sequence[Part], schema: pa.Schema, to: Path) -> int:
+    """Write what a stage has recorded into one file; returns how many rows there are."""
+    noted = with_metadata(schema.empty_table(), {}).schema
+    return join((ledger.rows(index, schema) for index in _places(parts)), noted, to)
+
+
+def absent_failures(image_ids: Iterable[str]) -> pa.Table:
+    """Failures of images that are in `faces.parquet` and in no part of the dataset."""
+    return _failures({"image_id": i, "stage": "obfuscate", "message": ABSENT} for i in sorted(image_ids))
+
+
+def failure_rows(survey: Survey, *tables: pa.Table) -> pa.Table:
+    """The rows of `failures.parquet`: refused entries of the dataset, then each stage's failures; an image once."""
+    refused = _failures({"image_id": e.image_id, "stage": "open", "message": e.refused} for e in survey.refused)
+    rows = pa.concat_tables([refused, *tables]).combine_chunks()
+    ids = rows["image_id"].to_pylist()
+    first = {ids[place]: place for place in reversed(range(len(ids)))}
+    return rows.take(pa.array(sorted(first.values()), pa.int64()))
 
 
 def write_failures(path: Path, rows: pa.Table) -> None:
@@ -153,43 +192,44 @@ def detection_provenance(faces_path: Path) -> dict[str, str]:
     return found_by if {"detector", "threshold"} <= found_by.keys() else {}
 
 
-def published_ids(dst: Path) -> set[str]:
+def published_ids(dst: Path) -> pa.ChunkedArray:
     """The images in `DST/manifest.parquet`, none where there is no file."""
     path = dst / "manifest.parquet"
-    return set(pq.read_table(path, columns=["image_id"])["image_id"].to_pylist()) if path.exists() else set()
+    if not path.exists():
+        return pa.chunked_array([], pa.string())
+    return pq.read_table(path, columns=["image_id"])["image_id"]
 
 
 def _run(
-    session: Session, stage: Stage, items: Iterable[Item], images: int, work: Path, to: Path, metadata: dict[str, str]
+    session: Session,
+    stage: Stage,
+    parts: Sequence[Part],
+    images: int | None,
+    ledger: Ledger,
+    inputs: Mapping[str, Rows],
 ) -> StageReport:
-    shards: Iterator[Shard] = cut(items, shard_size(images), {"version": __version__, **stage.parameters})
-    ledger = Ledger(work / stage.name)
-    schema = with_metadata(stage.schema.empty_table(), metadata).schema
-    return run_stage(stage, schema, shards, images, ledger, to, session.executor, session.progress)
+    def rows_of(index: int, part: Any) -> dict[str, pa.Table]:
+        return {name: rows.of(index, part) for name, rows in inputs.items()}
+
+    parameters = {"version": __version__, **stage.parameters}
+    shards = plan(parts, parameters, rows_of, session.rank, session.world_size)
+    share = images if session.world_size == 1 else None
+    report = run_stage(stage, shards, share, ledger, session.executor, session.progress, session.retry_failed)
+    if session.world_size == 1:
+        ledger.prune(len(parts))
+    return report
 
 
-def _failure(image_id: str, stage_name: str, message: str) -> dict[str, str]:
-    return {"image_id": image_id, "stage": stage_name, "error_class": "ImageError", "message": message}
+def _rest(parts: Sequence[Part], files: Mapping[str, str]) -> list[Part]:
+    """One more part if there are files that no part should have made."""
+    rest = files.keys() - {name for part in parts for name in files_of(part)}
+    return [Part("", "", tuple(sorted(rest)))] if rest else []
+
+
+def _places(parts: Sequence[Part]) -> range:
+    """The places of the parts in a plan, and of what verify finds beside them."""
+    return range(len(parts) + 1)
 
 
 def _failures(rows: Iterable[dict[str, str]]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=FAILURES_SCHEMA)
-
-
-def _records(table: pa.Table, ids: list[str], at_once: int = 1024) -> Iterator[dict[str, Any] | None]:
-    """For each id its row of the table as a dict, None where there is none; lazily, some rows at a time."""
-    places = pc.index_in(pa.array(ids, pa.string()), value_set=table["image_id"].combine_chunks())
-    rows = places.to_numpy(zero_copy_only=False)
-    for start in range(0, len(ids), at_once):
-        some = rows[start : start + at_once]
-        there = ~np.isnan(some) if some.dtype.kind == "f" else np.ones(len(some), bool)
-        found = iter(table.take(pa.array(some[there].astype(np.int64))).to_pylist())
-        yield from (next(found) if known else None for known in there)
-
-
-def _case_twins(ids: Iterable[str]) -> set[str]:
-    """Ids that another one equals but for upper and lower case."""
-    seen: dict[str, list[str]] = {}
-    for image_id in ids:
-        seen.setdefault(image_id.casefold(), []).append(image_id)
-    return {image_id for twins in seen.values() if len(twins) > 1 for image_id in twins}
+    return pa.Table.from_pylist([{"error_class": "ImageError", **row} for row in rows], schema=FAILURES_SCHEMA)

@@ -4,7 +4,6 @@ A hidden face can make its neighbourhood look like one, and a face can show only
 Such boxes are added to what detect found, by `run` alone, until verify finds no more of them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,107 +11,110 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unface.cli.options import tell
-from unface.cli.pipeline import Session, check_faces, failure_rows, hide_faces, write_failures
-from unface.datasets import Folder, Listing
+from unface.cli.pipeline import Session, check_faces, hide_faces, ledger_of
+from unface.cli.rows import LedgerFailures, LedgerRows, Rows, WithMoreFaces
+from unface.datasets import Dataset, Part, Survey
 from unface.engine import StageReport
-from unface.faces import FACES_SCHEMA, Faces, read_faces, write_faces
-from unface.faces.table import with_more_faces
+from unface.faces import FACES_SCHEMA, Faces
 from unface.obfuscate.methods import Obfuscation
-from unface.obfuscate.stage import Writing
+from unface.obfuscate.stage import MANIFEST_SCHEMA, Writing
+from unface.verify.stage import VERIFY_SCHEMA
 from unface.verify.verdict import uncovered_faces
 
 MOST_REPAIRS = 5
 """Times that a run repairs and verifies again before it gives up."""
 
-_SCHEMA = pa.schema([("image_id", pa.string()), ("stamp", pa.string()), FACES_SCHEMA.field("boxes")])
+_SCHEMA = pa.schema([FACES_SCHEMA.field("image_id"), FACES_SCHEMA.field("boxes")])
+_STAMP = b"unface.stamp"
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """The boxes to add, kept part by part in the output folder so that a run that goes on adds the same.
+
+    Attributes:
+        folder: Where they are kept. A repair of a part that has changed since is void.
+    """
+
+    folder: Path
+
+    def of(self, index: int, part: Part) -> dict[str, Faces]:
+        """The boxes to add to images of a part."""
+        path = self.folder / f"{index:06d}.parquet"
+        if not path.exists():
+            return {}
+        table = pq.read_table(path)
+        if (table.schema.metadata or {}).get(_STAMP) != part.stamp.encode():
+            return {}
+        return {row["image_id"]: Faces.from_structs(row["boxes"]) for row in table.to_pylist()}
+
+    def extend(self, index: int, part: Part, more: dict[str, Faces]) -> int:
+        """Add boxes, and keep them; returns how many that are."""
+        if not more:
+            return 0
+        boxes = self.of(index, part)
+        for image_id, faces in more.items():
+            boxes[image_id] = boxes[image_id] + faces if image_id in boxes else faces
+        rows = [{"image_id": image_id, "boxes": faces.structs()} for image_id, faces in sorted(boxes.items())]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / f"{index:06d}.part"
+        noted = _SCHEMA.with_metadata({_STAMP: part.stamp.encode()})
+        pq.write_table(pa.Table.from_pylist(rows, schema=noted), beside)
+        beside.replace(self.folder / f"{index:06d}.parquet")
+        return sum(map(len, more.values()))
+
+
+def repaired_faces(dst: Path) -> Rows:
+    """The rows of a run's `faces.parquet`: what detect found, and what was added."""
+    return WithMoreFaces(LedgerRows(ledger_of(dst, "detect"), FACES_SCHEMA), Repairs(dst / ".unface" / "repairs"))
 
 
 def hide_until_verified(
     session: Session,
-    dataset: Folder,
-    listing: Listing,
+    dataset: Dataset,
+    survey: Survey,
     detector_name: str,
     threshold: float,
     obfuscation: Obfuscation,
     writing: Writing,
-    found: StageReport,
-    detected: Path,
     dst: Path,
 ) -> tuple[StageReport, StageReport]:
     """Obfuscate and verify, and again while verify sees faces that were not hidden.
 
     Args:
         session: Who works and who tells.
-        dataset: The originals.
-        listing: Its images.
+        dataset: The originals, in which detect has found faces.
+        survey: What it holds.
         detector_name: The detector of verify.
         threshold: The run's threshold.
         obfuscation: How faces are hidden.
         writing: How files are written.
-        found: The report of detect; what failed there is not published.
-        detected: The table that detect wrote.
         dst: The output folder.
 
     Returns:
         The reports of obfuscate and of verify.
     """
-    repairs = Repairs.open(
-        dst / ".unface" / "repairs.parquet", {image.image_id: image.stamp for image in listing.images}
-    )
-    failed = frozenset(found.failure_rows["image_id"].to_pylist())
+    repairs, faces = Repairs(dst / ".unface" / "repairs"), repaired_faces(dst)
+    detected, obfuscated, verified = (ledger_of(dst, name) for name in ("detect", "obfuscate", "verify"))
+    inputs: dict[str, Rows] = {
+        "faces": faces,
+        "manifest": LedgerRows(obfuscated, MANIFEST_SCHEMA),
+        "failures": LedgerFailures((detected, obfuscated)),
+    }
     hidden: StageReport | None = None
     checked: StageReport | None = None
-    repaired = 0
-    while True:
-        faces = repairs.apply(detected, dst / "faces.parquet")
-        hidden = hide_faces(session, dataset, listing, faces, obfuscation, writing, dst, failed).after(hidden)
-        write_failures(dst / "failures.parquet", failure_rows(listing, found, hidden))
-        checked = check_faces(session, dataset, listing, dst, detector_name, threshold, True).after(checked)
-        more = repairs.extend(dst / "verify.parquet", f"{detector_name} again") if repaired < MOST_REPAIRS else 0
+    for round_number in range(MOST_REPAIRS + 1):
+        hidden = hide_faces(session, dataset, survey, faces, obfuscation, writing, dst).after(hidden)
+        checked = check_faces(session, dataset, survey, inputs, dst, detector_name, threshold, True).after(checked)
+        if round_number == MOST_REPAIRS:
+            break
+        more = 0
+        for index, part in session.share(survey.parts):
+            found = uncovered_faces(verified.rows(index, VERIFY_SCHEMA), f"{detector_name} again")
+            more += repairs.extend(index, part, found)
         if not more:
-            return hidden, checked
-        repaired += 1
+            break
         tell(f"verify still sees {more} {'face' if more == 1 else 'faces'}: hiding these too")
-
-
-@dataclass(frozen=True)
-class Repairs:
-    """The boxes to add, kept in the output folder so that a run that goes on adds the same.
-
-    Attributes:
-        path: Where they are kept.
-        stamps: Stamp of each image; a repair of an image that has changed since is void.
-        boxes: The boxes to add to each image.
-    """
-
-    path: Path
-    stamps: Mapping[str, str]
-    boxes: dict[str, Faces]
-
-    @classmethod
-    def open(cls, path: Path, stamps: Mapping[str, str]) -> "Repairs":
-        """The repairs of earlier rounds."""
-        rows = pq.read_table(path).to_pylist() if path.exists() else []
-        valid = [row for row in rows if stamps.get(row["image_id"]) == row["stamp"]]
-        return cls(path, stamps, {row["image_id"]: Faces.from_structs(row["boxes"]) for row in valid})
-
-    def apply(self, detected: Path, to: Path) -> pa.Table:
-        """Write `faces.parquet`: what was detected, and the boxes to add."""
-        table = with_more_faces(read_faces(detected), self.boxes)
-        write_faces(to, table)
-        return table
-
-    def extend(self, verified: Path, source: str) -> int:
-        """Add what verify still takes for uncovered faces, and keep it; returns how many boxes that are."""
-        more = uncovered_faces(verified, source)
-        for image_id, faces in more.items():
-            self.boxes[image_id] = self.boxes[image_id] + faces if image_id in self.boxes else faces
-        if more:
-            rows = [
-                {"image_id": image_id, "stamp": self.stamps[image_id], "boxes": faces.structs()}
-                for image_id, faces in sorted(self.boxes.items())
-            ]
-            part = self.path.with_name(self.path.name + ".part")
-            pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), part)
-            part.replace(self.path)
-        return sum(map(len, more.values()))
+    assert hidden is not None
+    assert checked is not None
+    return hidden, checked

@@ -1,6 +1,7 @@
 """`unface run`: detect, obfuscate, verify, report."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -11,19 +12,27 @@ from unface.cli.options import (
     Color,
     Destination,
     DetectorName,
+    Executor,
+    ExecutorName,
+    GpusPerWorker,
     Jpeg,
     JpegWriting,
     Json,
     Link,
     Method,
+    Overwrite,
     Preset,
     Quality,
+    Rank,
+    RayAddress,
+    RetryFailed,
     Source,
     Threshold,
     Workers,
+    WorldSize,
     preload,
     print_json,
-    worker_count,
+    tell,
 )
 
 
@@ -39,24 +48,33 @@ def run(
     jpeg: Jpeg = JpegWriting.region,
     quality: Quality = None,
     link: Link = False,
+    retry_failed: RetryFailed = False,
+    overwrite: Overwrite = False,
     workers: Workers = None,
+    executor_name: Executor = ExecutorName.local,
+    ray_address: RayAddress = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
+    rank: Rank = 0,
+    world_size: WorldSize = 1,
     as_json: Json = False,
 ) -> None:
-    """Make a safe copy of a folder of images.
+    """Make a safe copy of a dataset of images.
 
     Detects faces, obfuscates them, verifies the result and writes a report. DST gets images/, faces.parquet,
     manifest.parquet, verify.parquet, report.html and run.json, and failures.parquet if an image failed; such an
     image is not published. Interrupted? The same command again goes on where it stopped.
     """
-    from unface.engine import LocalExecutor, Progress
+    from unface.cli.sharing import Share, opened_executor
 
-    with LocalExecutor(worker_count(workers), preload(jpeg)) as executor:
-        from unface.cli.destination import claimed, now, write_record
-        from unface.cli.outcome import dataset_facts, finish, model_facts, require_images
-        from unface.cli.pipeline import Session, find_faces
+    share = Share(rank, world_size)
+    with opened_executor(executor_name, workers, preload(jpeg), ray_address, gpus_per_worker) as executor:
+        from unface.cli.destination import claimed, write_record
+        from unface.cli.outcome import require_images
+        from unface.cli.pipeline import Session, find_faces, ledger_of
         from unface.cli.repair import hide_until_verified
         from unface.datasets import open_dataset
         from unface.detect import make_detector
+        from unface.engine import Progress
         from unface.errors import InputError
         from unface.obfuscate.methods import Obfuscation
         from unface.obfuscate.stage import Writing
@@ -75,22 +93,58 @@ def run(
             "jpeg": jpeg.value,
             "quality": quality,
         }
-        with claimed(dst, dataset.root, config) as record:
-            listing = dataset.listing()
-            require_images(src, listing)
+        with claimed(dst, dataset.root, config, share, overwrite) as record:
+            survey = dataset.survey()
+            require_images(src, survey)
             write_record(dst, record)
-            session = Session(executor, Progress())
-            detected_path = dst / ".unface" / "detected.parquet"
-            found = find_faces(session, dataset, listing, detector, threshold, dst / ".unface", detected_path)
+            session = Session(executor, Progress(), rank, world_size, retry_failed)
+            found = find_faces(session, dataset, survey, detector.name, threshold, ledger_of(dst, "detect"))
             hidden, checked = hide_until_verified(
-                session, dataset, listing, detector.name, threshold, obfuscation, writing, found, detected_path, dst
+                session, dataset, survey, detector.name, threshold, obfuscation, writing, dst
             )
-            record["dataset"] = dataset_facts(listing)
-            record["models"] = model_facts(detector.models)
-            stages = {"detect": found, "obfuscate": hidden, "verify": checked}
-            record["stages"] = {name: report.record() for name, report in stages.items()}
-            record["finished"] = now()
-            code = finish(dst, record)
+            others = share.end(dst / ".unface")
+            if others:
+                tell(f"rank {rank} of {world_size} is done; {others} others are not: the last one writes the tables")
+                raise typer.Exit(0)
+            code = _conclude(dst, dataset, survey, detector, threshold, record, (found, hidden, checked))
     if as_json:
         print_json(record)
     raise typer.Exit(code)
+
+
+def _conclude(
+    dst: Path,
+    dataset: Any,
+    survey: Any,
+    detector: Any,
+    threshold: float,
+    record: dict[str, Any],
+    reports: tuple[Any, Any, Any],
+) -> int:
+    """Write tables, record and report, once all machines are done; returns the exit code."""
+    from unface import __version__
+    from unface.cli.destination import now
+    from unface.cli.outcome import dataset_facts, finish, model_facts
+    from unface.cli.pipeline import failure_rows, ledger_of, whole, write_failures, write_ledger, write_table
+    from unface.cli.repair import repaired_faces
+    from unface.detect.stage import provenance
+    from unface.faces import FACES_SCHEMA
+    from unface.obfuscate.stage import MANIFEST_SCHEMA
+    from unface.verify.stage import VERIFY_SCHEMA
+
+    parts = survey.parts
+    stages = {
+        name: whole(report, ledger_of(dst, name), parts)
+        for name, report in zip(("detect", "obfuscate", "verify"), reports, strict=True)
+    }
+    found_by = provenance(detector, threshold, __version__)
+    write_table(repaired_faces(dst), parts, FACES_SCHEMA, found_by, dst / "faces.parquet")
+    write_ledger(ledger_of(dst, "obfuscate"), parts, MANIFEST_SCHEMA, dst / "manifest.parquet")
+    write_ledger(ledger_of(dst, "verify"), parts, VERIFY_SCHEMA, dst / "verify.parquet")
+    failures = [stages[name].failure_rows for name in ("detect", "obfuscate")]
+    write_failures(dst / "failures.parquet", failure_rows(survey, *failures))
+    record["dataset"] = dataset_facts(dataset, survey, stages["detect"].images)
+    record["models"] = model_facts(detector.models)
+    record["stages"] = {name: report.record() for name, report in stages.items()}
+    record["finished"] = now()
+    return finish(dst, record)

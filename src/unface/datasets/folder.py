@@ -5,43 +5,16 @@ import os
 import shutil
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from unface.datasets.dataset import MAX_FILE_BYTES, Entry, Part, Survey, inside
 from unface.errors import ImageError, InputError, one_line
 from unface.images import SUFFIXES
 
-MAX_FILE_BYTES = 1 << 30
-"""A larger file is refused rather than read into memory."""
-
 _FICLONE = 0x40049409
 """ioctl of Linux, linux/fs.h: share another file's blocks."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """One image: its id (POSIX path below the root) and a stamp that changes when the file does."""
-
-    image_id: str
-    stamp: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An entry that looks like an image, or could hold some, and is not read; `image_id` is printable."""
-
-    image_id: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a dataset holds: images sorted by id, refused entries, and counts of files of other kinds."""
-
-    images: tuple[ImageFile, ...]
-    refused: tuple[Refused, ...]
-    other_suffixes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -51,17 +24,17 @@ class Folder:
     root: Path
     kind = "folder"
 
-    def listing(self) -> Listing:
+    def survey(self) -> Survey:
         """Walk the tree once.
 
         Links to files inside the root are read as files. Links that leave the root, links to folders, loops,
         pipes, unreadable folders and names that are not UTF-8 are refused, each with its reason. Names that
         begin with a dot and files without an image suffix are other files: counted, never published.
         """
-        images: list[ImageFile] = []
-        refused: list[Refused] = []
+        images: list[tuple[str, str]] = []
+        refused: list[Entry] = []
         others: Counter[str] = Counter()
-        for entry in self._entries(refused):
+        for entry in self._files(refused):
             image_id = Path(entry.path).relative_to(self.root).as_posix()
             suffix = PurePosixPath(image_id).suffix.lower()
             linked_folder = entry.is_symlink() and Path(entry.path).is_dir()
@@ -69,14 +42,18 @@ class Folder:
                 others[suffix.encode("utf-8", "backslashreplace").decode()] += 1
                 continue
             try:
-                images.append(self._image_file(entry, image_id))
+                images.append((image_id, self._stamp_of(entry, image_id)))
             except ImageError as error:
-                refused.append(Refused(one_line(image_id), str(error)))
-        images.sort(key=lambda image: image.image_id)
+                refused.append(Entry(one_line(image_id), str(error)))
+        images.sort()
         refused.sort(key=lambda entry: entry.image_id)
-        return Listing(tuple(images), tuple(refused), dict(sorted(others.items())))
+        return Survey(tuple(parts_of(images)), len(images), tuple(refused), dict(sorted(others.items())))
 
-    def _entries(self, refused: list[Refused]) -> Iterator[os.DirEntry[str]]:
+    def entries(self, part: Part) -> Iterator[Entry]:
+        """The images of a part in order."""
+        return map(Entry, part.images or ())
+
+    def _files(self, refused: list[Entry]) -> Iterator[os.DirEntry[str]]:
         folders = [self.root]
         while folders:
             folder = folders.pop()
@@ -91,9 +68,9 @@ class Folder:
                 if folder == self.root:
                     raise InputError(f"{one_line(str(folder))}: expected a readable folder: {error.strerror}") from None
                 name = one_line(folder.relative_to(self.root).as_posix())
-                refused.append(Refused(name, f"expected a readable folder: {error.strerror}"))
+                refused.append(Entry(name, f"expected a readable folder: {error.strerror}"))
 
-    def _image_file(self, entry: os.DirEntry[str], image_id: str) -> ImageFile:
+    def _stamp_of(self, entry: os.DirEntry[str], image_id: str) -> str:
         try:
             image_id.encode()
         except UnicodeEncodeError:
@@ -110,11 +87,15 @@ class Folder:
             raise ImageError("expected a file or a real folder, got a link to a folder, which is not followed")
         if not stat.S_ISREG(facts.st_mode):
             raise ImageError("expected a regular file, got a pipe, socket or device")
-        return ImageFile(image_id, _stamp(facts))
+        return _stamp(facts)
 
     def path_of(self, image_id: str) -> Path:
         """Where the image's file is; ImageError if the id leaves the root."""
         return self.root / inside(image_id)
+
+    def has_part(self, part: Part) -> bool:
+        """Images lie by themselves."""
+        return True
 
     def read(self, image_id: str) -> bytes:
         """The file's bytes; ImageError where it cannot be read or holds over `MAX_FILE_BYTES`."""
@@ -131,7 +112,7 @@ class Folder:
     def files(self) -> dict[str, str]:
         """Every file below the root, of whatever kind: its path, what is not UTF-8 escaped, and its stamp."""
         found = {}
-        for entry in self._entries([]):
+        for entry in self._files([]):
             facts = entry.stat(follow_symlinks=False)
             path = Path(entry.path).relative_to(self.root).as_posix()
             found[path.encode("utf-8", "backslashreplace").decode()] = _stamp(facts)
@@ -140,6 +121,14 @@ class Folder:
     def has(self, image_id: str) -> bool:
         """Whether anything lies at the image's place."""
         return os.path.lexists(self.root / inside(image_id))
+
+    def published(self, folder: Path) -> "Folder":
+        """What a sink wrote there."""
+        return Folder(folder.resolve())
+
+    def sink(self, folder: Path, parts_dir: Path) -> "FolderSink":
+        """Where a safe copy is written."""
+        return FolderSink(folder, parts_dir)
 
 
 @dataclass(frozen=True)
@@ -186,9 +175,18 @@ class FolderSink:
             place.parent.mkdir(parents=True, exist_ok=True)
             part.replace(place)
 
+    def begin(self, part: Part) -> None:
+        """Nothing to begin: each image is published by itself."""
+
+    def finish(self) -> None:
+        """Nothing to end."""
+
     def remove(self, image_id: str) -> None:
         """Make sure that the image is not published."""
         (self.root / inside(image_id)).unlink(missing_ok=True)
+
+    def remove_part(self, part_name: str) -> None:
+        """There are no archives."""
 
     def close(self) -> None:
         """Remove what interrupted writes left."""
@@ -196,13 +194,34 @@ class FolderSink:
             part.unlink()
         self.parts_dir.rmdir()
 
-    def folds_case(self) -> bool:
-        """Whether this file system takes `a.jpg` and `A.jpg` for one file."""
+    def clashes(self, parts: Sequence[Part]) -> set[str]:
+        """Ids that another one equals but for upper and lower case, if this file system takes them for one."""
         probe = self.parts_dir / "case"
         probe.touch()
         folded = (self.parts_dir / "CASE").exists()
         probe.unlink()
-        return folded
+        if not folded:
+            return set()
+        counts = Counter(image_id.casefold() for part in parts for image_id in part.images or ())
+        return {image_id for part in parts for image_id in part.images or () if counts[image_id.casefold()] > 1}
+
+
+def parts_of(images: Sequence[tuple[str, str]]) -> Iterator[Part]:
+    """Cut images, each with its stamp, into parts."""
+    size = part_size(len(images))
+    for start in range(0, len(images), size):
+        run = images[start : start + size]
+        stamps = hashlib.sha256("\n".join(stamp for _, stamp in run).encode())
+        yield Part("", stamps.hexdigest(), tuple(image_id for image_id, _ in run))
+
+
+def part_size(images: int) -> int:
+    """Images per part: few enough to lose little in a kill and to share among cores, at most 512.
+
+    >>> part_size(230), part_size(10_000), part_size(1_431_093)
+    (8, 157, 512)
+    """
+    return min(512, max(8, -(-images // 64)))
 
 
 def _reflink(original: Path, target: Path) -> bool:
@@ -223,24 +242,3 @@ def _reflink(original: Path, target: Path) -> bool:
 
 def _stamp(facts: os.stat_result) -> str:
     return f"{facts.st_size}-{facts.st_mtime_ns}"
-
-
-def inside(image_id: str) -> PurePosixPath:
-    """The id as a relative path; ImageError if it would leave the root."""
-    path = PurePosixPath(image_id)
-    if path.is_absolute() or ".." in path.parts or "\0" in image_id or not path.parts:
-        raise ImageError(f"image id: expected a path below the dataset's root, got {one_line(image_id)}")
-    return path
-
-
-def open_dataset(path: Path) -> Folder:
-    """Open a dataset; InputError where there is none."""
-    try:
-        root = path.resolve(strict=True)
-    except FileNotFoundError:
-        raise InputError(f"{one_line(str(path))}: expected a folder of images, found nothing there") from None
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{one_line(str(path))}: expected a folder of images: {one_line(error)}") from None
-    if not root.is_dir():
-        raise InputError(f"{one_line(str(path))}: expected a folder of images, got a file")
-    return Folder(root)

@@ -1,12 +1,12 @@
 """The detect stage: an image in, its row of `faces.parquet` out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unface.datasets import Folder
+from unface.datasets import Dataset
 from unface.detect.detector import Detector, make_detector
-from unface.engine import Item, Outcome
+from unface.engine import Item, Outcome, Shard
 from unface.faces import FACES_SCHEMA, FaceRow
 
 
@@ -20,7 +20,7 @@ class DetectStage:
         threshold: Smallest score of a face.
     """
 
-    dataset: Folder
+    dataset: Dataset
     detector_name: str
     threshold: float
     name = "detect"
@@ -34,6 +34,11 @@ class DetectStage:
     def setup(self) -> None:
         """Load the detector."""
         self._detector: Detector = make_detector(self.detector_name)
+
+    def items(self, shard: Shard) -> Iterator[Item]:
+        """The images of a part."""
+        for entry in self.dataset.entries(shard.part):
+            yield Item(entry.image_id, refused=entry.refused)
 
     def process(self, item: Item) -> Outcome:
         """Find the faces of one image."""

@@ -48,11 +48,27 @@ class Ledger:
 
     def done(self, shard: Shard) -> Done | None:
         """The shard's statistics if it was finished as it now is planned."""
+        done = self.statistics(shard.index)
+        return done if done is not None and done.fingerprint == shard.fingerprint else None
+
+    def statistics(self, index: int) -> Done | None:
+        """A finished shard's statistics, as it was planned then."""
         try:
-            done = Done(**json.loads(self._path(shard.index, ".json").read_text()))
+            return Done(**json.loads(self._path(index, ".json").read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return None
-        return done if done.fingerprint == shard.fingerprint else None
+
+    def rows(self, index: int, schema: pa.Schema) -> pa.Table:
+        """A shard's rows; none if it is not done."""
+        path = self._path(index, ".parquet")
+        done = self._path(index, ".json").exists()
+        return pq.read_table(path).cast(schema) if done else schema.empty_table()
+
+    def good_rows(self, shard: Shard) -> dict[str, dict[str, Any]]:
+        """The rows of a finished shard's images that did not fail, by image id."""
+        rows = pq.read_table(self._path(shard.index, ".parquet")).to_pylist()
+        failed = set(self.failures([shard.index])["image_id"].to_pylist())
+        return {row["image_id"]: row for row in rows if row["image_id"] not in failed}
 
     def record(
         self,
@@ -78,19 +94,19 @@ class Ledger:
         part.replace(marker)
         return done
 
-    def merge(self, shards: int, schema: pa.Schema, to: Path) -> int:
-        """Join the tables of shards 0 to `shards` - 1 into one file; returns its number of rows."""
-        return _merge((self._path(index, ".parquet") for index in range(shards)), schema, to)
-
-    def failures(self, shards: int) -> pa.Table:
-        """The failures of shards 0 to `shards` - 1."""
-        paths = (self._path(index, ".failures.parquet") for index in range(shards))
+    def failures(self, shards: Iterable[int]) -> pa.Table:
+        """The failures of some shards."""
+        paths = (self._path(index, ".failures.parquet") for index in shards)
         tables = [pq.read_table(path) for path in paths if path.exists()]
         return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables])
 
+    def forget(self, index: int) -> None:
+        """Take a shard for not done."""
+        self._path(index, ".json").unlink(missing_ok=True)
+
     def prune(self, shards: int) -> None:
-        """Remove what a longer plan and interrupted writes left."""
-        for path in self.folder.iterdir():
+        """Remove what interrupted writes, and a plan of more than `shards` shards, left."""
+        for path in self.folder.iterdir() if self.folder.exists() else ():
             if path.suffix == ".part" or int(path.name.split(".")[0]) >= shards:
                 path.unlink()
 
@@ -104,14 +120,14 @@ def _write_whole(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schem
     part.replace(path)
 
 
-def _merge(paths: Iterable[Path], schema: pa.Schema, to: Path) -> int:
-    """Stream tables into one file with row groups of about 16,384 rows."""
+def join(tables: Iterable[pa.Table], schema: pa.Schema, to: Path) -> int:
+    """Stream tables into one Parquet file with row groups of about 16,384 rows; returns its number of rows."""
     rows, waiting = 0, list[pa.Table]()
     part = to.with_name(to.name + ".part")
     with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-        for path in paths:
-            waiting.append(pq.read_table(path).cast(schema))
-            rows += len(waiting[-1])
+        for table in tables:
+            waiting.append(table.cast(schema))
+            rows += len(table)
             if sum(map(len, waiting)) >= 16384:
                 writer.write_table(pa.concat_tables(waiting))
                 waiting = []

@@ -19,16 +19,16 @@ class Progress:
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
         self._bar: Any = None
-        self._reset("", 0)
+        self._reset("", None)
 
-    def _reset(self, name: str, images: int) -> None:
+    def _reset(self, name: str, images: int | None) -> None:
         self._name, self._images = name, images
         self._done = self._faces = self._failed = self._resumed = 0
         self._started = self._last_line = time.monotonic()
 
     @contextmanager
-    def stage(self, name: str, images: int) -> Iterator[None]:
-        """Show one stage's progress inside a `with` block."""
+    def stage(self, name: str, images: int | None) -> Iterator[None]:
+        """Show one stage's progress inside a `with` block; `images` in all, None if that is not known."""
         self._reset(name, images)
         if self._quiet:
             yield
@@ -58,13 +58,14 @@ class Progress:
         told = f"{rate:.1f} images/s, {self._faces} faces"
         if self._failed:
             told += f", {self._failed} failed"
-        if rate and self._done < self._images:
+        if rate and self._images is not None and self._done < self._images:
             told += f", {_duration((self._images - self._done) / rate)} left"
         return told
 
     def _print_line(self) -> None:
         self._last_line = time.monotonic()
-        print(f"{self._name}: {self._done} of {self._images} images, {self._told()}", file=sys.stderr)
+        total = "" if self._images is None else f" of {self._images}"
+        print(f"{self._name}: {self._done}{total} images, {self._told()}", file=sys.stderr)
 
     def _terminal_bar(self) -> Any:
         from rich.console import Console

@@ -1,24 +1,34 @@
-"""Run one stage: skip what is done, process the rest, join the tables."""
+"""Run one stage: skip what is done, process the rest."""
 
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
-from unface.engine.ledger import Done, Ledger
-from unface.engine.local import ItemEvent, LocalExecutor, ShardEvent
+from unface.engine.ledger import Ledger
 from unface.engine.progress import Progress
 from unface.engine.shards import Shard
 from unface.engine.stage import Stage
+from unface.engine.work import Advanced, Event, Task
+
+
+class Executor(Protocol):
+    """Who does the work: processes of this machine, or a Ray cluster."""
+
+    def run(self, stage: Stage, ledger: Ledger, tasks: Iterable[Task]) -> Iterator[Event]:
+        """Do tasks, in any order; yields events as they come.
+
+        Raises:
+            UnfaceError: The stage cannot be set up, or the machine refuses (disk full).
+        """
 
 
 @dataclass(frozen=True)
 class StageReport:
-    """What a stage did, over all shards; `resumed` images were done by an earlier run."""
+    """What a stage did, over all shards of the plan; `resumed` images were done by an earlier run."""
 
     images: int
     faces: int
@@ -54,54 +64,61 @@ class StageReport:
 
 def run_stage(
     stage: Stage,
-    schema: pa.Schema,
     shards: Iterable[Shard],
-    images: int,
+    images: int | None,
     ledger: Ledger,
-    to: Path,
-    executor: LocalExecutor,
+    executor: Executor,
     progress: Progress,
+    retry_failed: bool = False,
 ) -> StageReport:
-    """Run `stage` over `shards` and write its table to `to`.
+    """Run `stage` over `shards`; its rows are in the ledger then.
 
     Args:
         stage: What to do with each image.
-        schema: The stage's schema, with what metadata its table is to have.
         shards: The plan, in order; consumed lazily.
-        images: How many images the plan holds, for the progress display.
+        images: How many images the plan holds, for the progress display; None if that is not known.
         ledger: Where finished shards are recorded.
-        to: The stage's joined table.
         executor: Who does the work.
         progress: Who tells the user.
+        retry_failed: Whether images that failed in finished shards are tried again.
 
     Raises:
         UnfaceError: The stage cannot be set up, or the machine refuses.
     """
     started = time.perf_counter()
     ledger.open()
-    finished: list[Done] = []
-    planned = resumed = 0
+    planned: list[int] = []
+    resumed = 0
 
-    def unfinished() -> Iterator[Shard]:
-        nonlocal planned, resumed
+    def unfinished() -> Iterator[Task]:
+        nonlocal resumed
         for shard in shards:
-            planned += 1
+            planned.append(shard.index)
             done = ledger.done(shard)
-            if done is None:
-                yield shard
+            if done is None or (retry_failed and done.failures):
+                yield Task(shard, retry=done is not None)
                 continue
-            finished.append(done)
             resumed += done.images
             progress.advance(done.images, done.faces, sum(done.failures.values()), resumed=True)
 
     with progress.stage(stage.name, images):
         for event in executor.run(stage, ledger, unfinished()):
-            if isinstance(event, ItemEvent):
+            if isinstance(event, Advanced):
                 progress.advance(event.images, event.faces, event.failed)
-            elif isinstance(event, ShardEvent):
-                finished.append(event.done)
-    ledger.prune(planned)
-    ledger.merge(planned, schema, to)
+    return summary(ledger, planned, time.perf_counter() - started, resumed)
+
+
+def summary(ledger: Ledger, indices: Iterable[int], seconds: float, resumed: int) -> StageReport:
+    """What the ledger says of some shards.
+
+    Args:
+        ledger: Where they are recorded.
+        indices: Their places in the plan.
+        seconds: How long the stage took here.
+        resumed: Images of these shards that were done before, or elsewhere.
+    """
+    places = sorted(indices)
+    finished = [done for index in places if (done := ledger.statistics(index)) is not None]
     failures: Counter[str] = Counter()
     for done in finished:
         failures.update(done.failures)
@@ -109,10 +126,10 @@ def run_stage(
         images=sum(done.images for done in finished),
         faces=sum(done.faces for done in finished),
         failures=dict(sorted(failures.items())),
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         resumed=resumed,
         bytes_in=sum(done.bytes_in for done in finished),
         bytes_out=sum(done.bytes_out for done in finished),
         peak_memory_bytes=max((done.peak_memory_bytes for done in finished), default=0),
-        failure_rows=ledger.failures(planned),
+        failure_rows=ledger.failures(places),
     )

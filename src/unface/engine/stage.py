@@ -1,12 +1,12 @@
 """What a stage is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from unface.engine.shards import Item
+from unface.engine.shards import Item, Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,12 @@ class Stage(Protocol):
 
     def setup(self) -> None:
         """Load what every image needs; called once in each worker."""
+
+    def items(self, shard: Shard) -> Iterator[Item]:
+        """The images of a shard, in order. What is to be done before the first and after the last is done here.
+
+        An exception makes the whole shard a failure: none of its rows counts.
+        """
 
     def process(self, item: Item) -> Outcome:
         """Process one image; any exception makes it a failure."""

@@ -1,9 +1,9 @@
 """Images as files and as pixels: the only code that decodes, encodes and cleans them."""
 
 from unface.images.codecs.coding import Coding
-from unface.images.containers import MAX_PIXELS, audit, probe, scrub
+from unface.images.containers import MAX_PIXELS, audit, looks_like_image, probe, scrub
 from unface.images.header import Header
-from unface.images.photo import Photo, decode, encode, encode_region
+from unface.images.photo import Photo, decode, decode_region, encode, encode_region
 
 SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
@@ -18,8 +18,10 @@ __all__ = [
     "Photo",
     "audit",
     "decode",
+    "decode_region",
     "encode",
     "encode_region",
+    "looks_like_image",
     "probe",
     "scrub",
 ]

@@ -1,16 +1,19 @@
 """A decoded image, and the way to it and back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unface.boxes import orient
 from unface.errors import ImageError
 from unface.images import containers
 from unface.images.codecs import CODECS, jpeg
 from unface.images.codecs.coding import Coding
 from unface.images.containers import MAX_PIXELS
+from unface.images.header import Header
 
 Pixels = NDArray[Any]
 """uint8 or uint16, shape (H, W) or (H, W, C)."""
@@ -29,6 +32,8 @@ class Photo:
         pixels: As stored in the file, uint8 or uint16, shape (H, W) for `L`, else (H, W, C); read-only.
         orientation: EXIF tag 0x0112, 1 to 8.
         coding: What `encode` needs to write a file like the original.
+        known_xyxy: Rectangles of upright pixels outside which nothing was decoded, pixels being 0 there, shape
+            (N, 4); None if everything was.
     """
 
     format: str
@@ -36,6 +41,7 @@ class Photo:
     pixels: Pixels = field(repr=False)
     orientation: int
     coding: Coding = field(repr=False)
+    known_xyxy: NDArray[np.int64] | None = None
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -84,6 +90,38 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
             cannot be kept (float, 32 bits, LAB, ...).
     """
     _, parts = containers.read(data, max_pixels)
+    return _whole(parts)
+
+
+def decode_region(data: bytes, areas_of: Callable[[Header], NDArray[np.int64]], max_pixels: int = MAX_PIXELS) -> Photo:
+    """Decode a file of which only some areas are needed, to be written by `encode_region`.
+
+    Of a baseline JPEG only these are made into pixels, the same ones that `decode` makes, and the scans are read once
+    for both. Every other file, and a damaged one, is decoded as by `decode`.
+
+    Args:
+        data: The file.
+        areas_of: Gives the areas, once size and orientation are known: rectangles of upright pixels, half-open, inside
+            the image, shape (N, 4).
+        max_pixels: Largest accepted width times height.
+
+    Raises:
+        ImageError: As `decode`.
+    """
+    _, parts = containers.read(data, max_pixels)
+    header = parts.header
+    if header.format == "jpeg":
+        areas = areas_of(header)
+        decoded = jpeg.decode_region(parts, _stored_rectangles(areas, header))
+        if decoded is not None:
+            pixels, coding = decoded
+            pixels.setflags(write=False)
+            return Photo(header.format, header.mode, pixels, header.orientation, coding, areas)
+    return _whole(parts)
+
+
+def _whole(parts: Any) -> Photo:
+    """Decode everything."""
     header = parts.header
     pixels, coding = CODECS[header.format].decode(parts)
     pixels.setflags(write=False)
@@ -106,8 +144,10 @@ def encode(photo: Photo, upright_pixels: Pixels, jpeg_quality: int | None = None
             in place of the file's own tables and subsampling. Other formats do not look at it.
 
     Raises:
-        ImageError: Wrong shape or dtype, or a size that the format cannot have.
+        ImageError: Wrong shape or dtype, a size that the format cannot have, or not all pixels are known.
     """
+    if photo.known_xyxy is not None:
+        raise ImageError("encode: expected a photo that was decoded as a whole, got a region")
     if photo.format == "jpeg" and jpeg_quality is not None:
         return jpeg.encode_quality(photo.coding, _stored(photo, upright_pixels), jpeg_quality)
     coded: bytes = CODECS[photo.format].encode(photo.coding, photo.pixels, _stored(photo, upright_pixels))
@@ -132,16 +172,44 @@ def encode_region(photo: Photo, upright_pixels: Pixels, touched_xyxy: NDArray[np
         ImageError: Wrong shape or dtype, or a pixel outside the rectangles that did change.
     """
     stored = _stored(photo, upright_pixels)
-    touched, changed = np.zeros(upright_pixels.shape[:2], bool), upright_pixels != photo.upright()
-    for x0, y0, x1, y1 in np.maximum(touched_xyxy, 0).tolist():
-        touched[y0:y1, x0:x1], changed[y0:y1, x0:x1] = True, False
-    if changed.any():
-        raise ImageError("encode: expected no change outside the touched rectangles, got some")
+    _check_changes(photo, upright_pixels, touched_xyxy)
     if photo.format == "jpeg":
-        coded = jpeg.encode_region(photo.coding, stored, _turn_back(touched, photo.orientation))
+        header: Header = photo.coding.parts.header
+        coded = jpeg.encode_region(photo.coding, stored, _stored_rectangles(touched_xyxy, header))
         if coded is not None:
             return coded, "region"
     return CODECS[photo.format].encode(photo.coding, photo.pixels, stored), "reencoded"
+
+
+def _check_changes(photo: Photo, upright_pixels: Pixels, touched_xyxy: NDArray[np.int64]) -> None:
+    """Refuse changes that would be lost, and perhaps a face's blur with them."""
+    touched = _clipped(touched_xyxy, photo.upright_size)
+    known = np.array([[0, 0, *photo.upright_size]]) if photo.known_xyxy is None else photo.known_xyxy
+    inside = (touched[:, None, :2] >= known[:, :2]).all(axis=2) & (touched[:, None, 2:] <= known[:, 2:]).all(axis=2)
+    if not np.any(inside, axis=1).all():
+        raise ImageError("encode: expected no change outside the areas that were decoded, got some")
+    old = photo.upright()
+    for x0, y0, x1, y1 in known.tolist():
+        changed = upright_pixels[y0:y1, x0:x1] != old[y0:y1, x0:x1]
+        for left, top, right, bottom in (touched - [x0, y0, x0, y0]).clip(0).tolist():
+            changed[top:bottom, left:right] = False
+        if changed.any():
+            raise ImageError("encode: expected no change outside the touched rectangles, got some")
+
+
+def _clipped(rectangles_xyxy: NDArray[np.int64], size_wh: tuple[int, int]) -> NDArray[np.int64]:
+    """Rectangles cut to the image; empty ones are left out."""
+    cut: NDArray[np.int64] = np.clip(rectangles_xyxy, 0, (*size_wh, *size_wh))
+    return cut[(cut[:, :2] < cut[:, 2:]).all(axis=1)]
+
+
+def _stored_rectangles(upright_xyxy: NDArray[np.int64], header: Header) -> NDArray[np.int64]:
+    """Upright rectangles in stored pixels, cut to the image; empty ones are left out."""
+    cut = _clipped(upright_xyxy, header.upright_size)
+    if header.orientation == 1:
+        return cut
+    back = _UPRIGHT_BACK.get(header.orientation, header.orientation)
+    return orient(cut.astype(np.float32), *header.upright_size, back).astype(np.int64)
 
 
 def _stored(photo: Photo, upright_pixels: Pixels) -> Pixels:

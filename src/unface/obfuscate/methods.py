@@ -19,6 +19,8 @@ Pixels = NDArray[Any]
 """uint8 or uint16, shape (H, W, C)."""
 Rectangles = NDArray[np.int64]
 """Shape (N, 4): x0, y0, x1, y1 in whole pixels, half-open, inside the image."""
+Size = tuple[int, int]
+"""Width and height of an image in pixels."""
 Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Where the rows and the columns of a face's cells begin, relative to the face, and where the last ends."""
 
@@ -146,6 +148,37 @@ def obfuscate(pixels: NDArray[Any], boxes_xyxy: ArrayLike, obfuscation: Obfuscat
     return Obfuscated(result, weight, touched)
 
 
+def reach(boxes_xyxy: ArrayLike, obfuscation: Obfuscation, size_wh: Size) -> Rectangles:
+    """All that `obfuscate` looks at or touches: pixels outside these rectangles change nothing inside them.
+
+    Args:
+        boxes_xyxy: Faces, as given to `obfuscate`.
+        obfuscation: How they are hidden.
+        size_wh: Width and height of the upright image in pixels.
+
+    Returns:
+        Rectangles of upright pixels, int64, shape (M, 4).
+
+    Raises:
+        ImageError: Boxes that `obfuscate` refuses.
+
+    >>> reach([[2, 2, 4, 4]], Obfuscation("overlay"), (8, 8))
+    array([[2, 2, 4, 4]])
+    """
+    boxes = _check_boxes(boxes_xyxy, obfuscation)
+    if not len(boxes) or obfuscation.method == "none":
+        return np.zeros((0, 4), np.int64)
+    if obfuscation.preset in ("paper", "imagenet"):
+        _, margin_px, drawn = _published_areas(boxes, obfuscation.preset == "paper", size_wh)
+        looked_at = _grown(drawn, 2 * margin_px, size_wh)  # the mask is blurred, then what it shows
+    else:
+        faces, full_wh = _faces(size_wh, boxes)
+        if obfuscation.preset != "safe":
+            return faces
+        looked_at = _safe_areas(faces, full_wh, size_wh)[3]
+    return np.array([hull for hull, _ in _clusters(looked_at)], np.int64).reshape(-1, 4)
+
+
 def _check_pixels(pixels: NDArray[Any], mode: str) -> None:
     if mode not in CHANNELS:
         raise ImageError(f"mode: expected {', '.join(CHANNELS)}, got {mode!r}")
@@ -179,14 +212,14 @@ def _color(rgb: tuple[int, int, int], mode: str, dtype: np.dtype[Any]) -> Pixels
 
 
 def _overlay(canvas: Pixels, boxes: Boxes, color: Pixels) -> tuple[float, Rectangles]:
-    faces, _ = _faces(canvas, boxes)
+    faces, _ = _faces(_size_wh(canvas), boxes)
     for x0, y0, x1, y1 in faces:
         canvas[y0:y1, x0:x1] = color
     return 1.0, faces
 
 
 def _mosaic(canvas: Pixels, boxes: Boxes, cells: int) -> tuple[float, Rectangles]:
-    faces, full_wh = _faces(canvas, boxes)
+    faces, full_wh = _faces(_size_wh(canvas), boxes)
     sides_px = np.maximum(np.ceil(full_wh.max(axis=1, initial=0) / cells), _SMALLEST_CELL_PX)
     edges = [
         (_square_edges(y1 - y0, side), _square_edges(x1 - x0, side))
@@ -198,17 +231,13 @@ def _mosaic(canvas: Pixels, boxes: Boxes, cells: int) -> tuple[float, Rectangles
 
 def _safe_blur(canvas: Pixels, boxes: Boxes) -> tuple[float, Rectangles]:
     """Cell averages, blurred with what surrounds them; nothing else of a face is left to be mixed in."""
-    faces, full_wh = _faces(canvas, boxes)
+    faces, full_wh = _faces(_size_wh(canvas), boxes)
     edges = [
         (_even_edges(y1 - y0, full_h), _even_edges(x1 - x0, full_w))
         for (x0, y0, x1, y1), (full_w, full_h) in zip(faces.tolist(), full_wh.tolist(), strict=True)
     ]
     _paint_cells(canvas, faces, edges)
-    diagonals = np.hypot(full_wh[:, 0], full_wh[:, 1])
-    sigmas = np.maximum(_SAFE_SIGMA_PER_DIAGONAL * diagonals, _SAFE_SIGMA_PX) * _CUT_LOSS
-    feathers = np.maximum(np.ceil(_SAFE_FEATHER_PER_DIAGONAL * diagonals), _SAFE_FEATHER_PX)
-    touched = _grown(faces, feathers, canvas)
-    areas = _grown(touched, _reach_px(sigmas), canvas)
+    sigmas, feathers, touched, areas = _safe_areas(faces, full_wh, _size_wh(canvas))
     weight = 1.0
     for hull, members in _clusters(areas):
         painted = _cut(canvas, hull).copy(order="C")
@@ -226,22 +255,17 @@ def _published_blur(canvas: Pixels, original: Pixels, boxes: Boxes, true_diagona
 
     The paper takes each box's diagonal for its size, the paper's code the longer side.
     """
-    corners = boxes.astype(np.float64)
-    wh = corners[:, 2:] - corners[:, :2]
-    sizes = np.hypot(wh[:, 0], wh[:, 1]) if true_diagonal else wh.max(axis=1)
-    sigma_px = float(0.1 * sizes.max())
-    reach = np.array([_PILLOW_PASSES * (int(_box_radius(sigma_px)) + 1)])
-    drawn = _drawn(corners, 0.1 * sizes, canvas)
+    sigma_px, margin_px, drawn = _published_areas(boxes, true_diagonal, _size_wh(canvas))
     weight, touched = 1.0, []
-    for hull, members in _clusters(_grown(drawn, reach, canvas)):
+    for hull, members in _clusters(_grown(drawn, margin_px, _size_wh(canvas))):
         keep = _blurred_mask(hull, drawn[members], sigma_px)
         for face in outer_pixels(boxes[members], canvas.shape[1], canvas.shape[0]):
             weight = min(weight, 1 - float(_cut(keep, _within(face, hull)).max()) / 255)
         if (keep == 255).all():
             continue
         changed = _bounds(keep < 255)
-        area = changed + np.tile(hull[:2], 2)
-        source_area = _grown(area[None], reach, canvas)[0]
+        area = changed + hull[[0, 1, 0, 1]]
+        source_area = _grown(area[None], margin_px, _size_wh(canvas))[0]
         blurred = _pillow_blur(_cut(original, source_area), sigma_px)
         blurred = _cut(blurred, _within(area, source_area))
         _cut(canvas, area)[...] = _composite(_cut(original, area), blurred, _cut(keep, changed))
@@ -260,17 +284,20 @@ def _cut(array: NDArray[Any], rectangle: NDArray[np.int64]) -> NDArray[Any]:
 
 def _within(rectangle: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
     """The rectangle in the coordinates of a frame that holds it."""
-    return rectangle - np.tile(frame[:2], 2)
+    return rectangle - frame[[0, 1, 0, 1]]
 
 
-def _clip_and_round(rectangles: NDArray[np.float64], canvas: Pixels) -> Rectangles:
-    height, width = canvas.shape[:2]
-    return np.clip(rectangles, 0, [width, height, width, height]).astype(np.int64)
+def _size_wh(canvas: Pixels) -> Size:
+    return canvas.shape[1], canvas.shape[0]
 
 
-def _grown(rectangles: Rectangles, margins_px: NDArray[Any], canvas: Pixels) -> Rectangles:
+def _clip_and_round(rectangles: NDArray[np.float64], size_wh: Size) -> Rectangles:
+    return np.clip(rectangles, 0, (*size_wh, *size_wh)).astype(np.int64)
+
+
+def _grown(rectangles: Rectangles, margins_px: NDArray[Any], size_wh: Size) -> Rectangles:
     margins = np.asarray(margins_px, np.float64)[:, None]
-    return _clip_and_round(np.hstack([rectangles[:, :2] - margins, rectangles[:, 2:] + margins]), canvas)
+    return _clip_and_round(np.hstack([rectangles[:, :2] - margins, rectangles[:, 2:] + margins]), size_wh)
 
 
 def _bounds(shown: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -299,15 +326,14 @@ def _clusters(rectangles: Rectangles) -> list[tuple[NDArray[np.int64], list[int]
     return clusters
 
 
-def _faces(canvas: Pixels, boxes: Boxes) -> tuple[Rectangles, NDArray[np.float64]]:
+def _faces(size_wh: Size, boxes: Boxes) -> tuple[Rectangles, NDArray[np.float64]]:
     """The pixels that each face touches, and the (width, height) they would have without the image's border.
 
     Faces wholly outside the image are left out.
     """
-    height, width = canvas.shape[:2]
-    _, inside = clip(boxes, width, height)
+    _, inside = clip(boxes, *size_wh)
     corners = boxes[inside].astype(np.float64)
-    return outer_pixels(boxes, width, height), np.ceil(corners[:, 2:]) - np.floor(corners[:, :2])
+    return outer_pixels(boxes, *size_wh), np.ceil(corners[:, 2:]) - np.floor(corners[:, :2])
 
 
 # Cells
@@ -333,23 +359,32 @@ def _paint_cells(canvas: Pixels, faces: Rectangles, edges: Sequence[Edges]) -> N
     that survives is one of a whole cell, and no pixel is in two of them, so that overlapping grids
     cannot be solved for finer detail.
     """
-    painted = np.zeros(canvas.shape[:2], np.uint8)
+    painted = np.zeros(canvas.shape[:2] if len(faces) > 1 else (0, 0), np.uint8)
     for i in sorted(range(len(faces)), key=lambda i: -_cell_area(edges[i])):
         region, done = _cut(canvas, faces[i]), _cut(painted, faces[i])
         averages = _cell_averages(region, done, edges[i])
-        filled = np.repeat(np.repeat(averages, np.diff(edges[i][0]), 0), np.diff(edges[i][1]), 1)
+        rows, columns = _lengths(edges[i])
+        filled = np.repeat(np.repeat(averages, rows, 0), columns, 1)
         region[...] = np.where(done[:, :, None], region, filled) if done.any() else filled
         done[...] = 1
 
 
+def _lengths(edges: Edges) -> Edges:
+    """Heights and widths of the cells."""
+    rows, columns = edges
+    return rows[1:] - rows[:-1], columns[1:] - columns[:-1]
+
+
 def _cell_area(edges: Edges) -> int:
-    return int(np.diff(edges[0]).max() * np.diff(edges[1]).max())
+    rows, columns = _lengths(edges)
+    return int(rows.max() * columns.max())
 
 
 def _cell_averages(region: Pixels, done: NDArray[np.uint8], edges: Edges) -> Pixels:
     """The mean of each cell, rounded half up, shape (rows, columns, C); of what is done, where some is."""
     sums = _cell_sums(region, edges)
-    counts = np.outer(np.diff(edges[0]), np.diff(edges[1]))[:, :, None]
+    rows, columns = _lengths(edges)
+    counts = (rows[:, None] * columns)[:, :, None]
     if done.any():
         done_counts = _cell_sums(done[:, :, None], edges)
         fresh = done_counts == 0
@@ -364,12 +399,24 @@ def _cell_sums(region: Pixels, edges: Edges) -> NDArray[np.int64]:
     import cv2
 
     corners = cv2.integral(np.ascontiguousarray(region), sdepth=cv2.CV_64F)
-    corners = corners.reshape(*corners.shape[:2], -1)[np.ix_(*edges)]
-    sums: NDArray[np.int64] = np.diff(np.diff(corners, axis=0), axis=1).astype(np.int64)
+    corners = corners.reshape(*corners.shape[:2], -1)[edges[0][:, None], edges[1]]
+    rows = corners[1:] - corners[:-1]
+    sums: NDArray[np.int64] = (rows[:, 1:] - rows[:, :-1]).astype(np.int64)
     return sums
 
 
 # The safe blur
+
+
+def _safe_areas(
+    faces: Rectangles, full_wh: NDArray[np.float64], size_wh: Size
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Rectangles, Rectangles]:
+    """For each face the sigma of its blur, the width of its feather, what is touched, and what the blur looks at."""
+    diagonals = np.hypot(full_wh[:, 0], full_wh[:, 1])
+    sigmas = np.maximum(_SAFE_SIGMA_PER_DIAGONAL * diagonals, _SAFE_SIGMA_PX) * _CUT_LOSS
+    feathers = np.maximum(np.ceil(_SAFE_FEATHER_PER_DIAGONAL * diagonals), _SAFE_FEATHER_PX)
+    touched = _grown(faces, feathers, size_wh)
+    return sigmas, feathers, touched, _grown(touched, _reach_px(sigmas), size_wh)
 
 
 def _reach_px(sigmas_px: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -428,19 +475,32 @@ def _feather(
 
 def _mix(canvas: Pixels, layer: NDArray[np.float32], weight: NDArray[np.float32]) -> None:
     """Draw a layer onto the canvas; where the weight is 1, nothing of the canvas stays."""
-    canvas[...] = np.rint(canvas * (1 - weight) + layer * weight).astype(canvas.dtype)
+    mixed = 1 - weight
+    mixed *= canvas
+    mixed += layer * weight
+    canvas[...] = np.rint(mixed, out=mixed)
 
 
 # The published blur
 
 
-def _drawn(corners: NDArray[np.float64], margins_px: NDArray[np.float64], canvas: Pixels) -> Rectangles:
+def _published_areas(boxes: Boxes, true_diagonal: bool, size_wh: Size) -> tuple[float, NDArray[np.int64], Rectangles]:
+    """Sigma of the blur of all faces, how far it looks in pixels (shape (1,)), and what the mask shows of each face."""
+    corners = boxes.astype(np.float64)
+    wh = corners[:, 2:] - corners[:, :2]
+    sizes = np.hypot(wh[:, 0], wh[:, 1]) if true_diagonal else wh.max(axis=1)
+    sigma_px = float(0.1 * sizes.max())
+    margin_px = np.array([_PILLOW_PASSES * (int(_box_radius(sigma_px)) + 1)])
+    return sigma_px, margin_px, _drawn(corners, 0.1 * sizes, size_wh)
+
+
+def _drawn(corners: NDArray[np.float64], margins_px: NDArray[np.float64], size_wh: Size) -> Rectangles:
     """What ImageDraw.rectangle draws for enlarged boxes: coordinates truncated, both ends included."""
-    height, width = canvas.shape[:2]
+    width, height = size_wh
     margins = margins_px[:, None]
     enlarged = np.hstack([corners[:, :2] - margins, corners[:, 2:] + margins])
     whole = np.trunc(np.clip(enlarged, -2, [width + 2, height + 2] * 2))
-    return _clip_and_round(whole + np.array([0, 0, 1, 1]), canvas)
+    return _clip_and_round(whole + np.array([0, 0, 1, 1]), size_wh)
 
 
 def _box_radius(sigma_px: float) -> float:

@@ -1,17 +1,17 @@
 """The obfuscate stage: an image and its boxes in, a safe file and its row of `manifest.parquet` out."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from unface.datasets import Folder, FolderSink
-from unface.engine import Item, Outcome
+from unface.datasets import Dataset, Sink
+from unface.engine import Item, Outcome, Shard
 from unface.errors import ImageError, InputError
 from unface.faces import FaceRow
-from unface.obfuscate.methods import Obfuscation
+from unface.obfuscate.methods import Obfuscation, reach
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -30,6 +30,7 @@ MANIFEST_SCHEMA = pa.schema(
 
 
 JPEG_WRITINGS = ("region", "reencode")
+ABSENT = "is in faces.parquet, but the dataset has no such image"
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,17 @@ class ObfuscateStage:
         sink: Where the safe copies go.
         obfuscation: How faces are hidden.
         writing: How files are written.
+        left_out: Images that cannot be published beside others, and why.
 
     Raises:
         InputError: Nothing is to be hidden, and JPEGs are not to be encoded anew: that would be a plain copy.
     """
 
-    dataset: Folder
-    sink: FolderSink
+    dataset: Dataset
+    sink: Sink
     obfuscation: Obfuscation
     writing: Writing = Writing()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     name = "obfuscate"
     schema = MANIFEST_SCHEMA
 
@@ -101,12 +104,25 @@ class ObfuscateStage:
         if self.writing.jpeg == "region":
             import unface.images.region  # noqa: F401
 
+    def items(self, shard: Shard) -> Iterator[Item]:
+        """The images of a part, each with its record in the table `faces`; records without an image at the end."""
+        records = {record["image_id"]: record for record in shard.inputs["faces"].to_pylist()}
+        self.sink.begin(shard.part)
+        for entry in self.dataset.entries(shard.part):
+            refused = entry.refused or self.left_out.get(entry.image_id, "")
+            if refused:
+                self.sink.remove(entry.image_id)
+            yield Item(entry.image_id, records.pop(entry.image_id, None), refused)
+        for image_id in records:
+            yield Item(image_id, refused=ABSENT)
+        self.sink.finish()
+
     def process(self, item: Item) -> Outcome:
         """Publish one image; `item.inputs` is its record of `faces.parquet`, None where it has none."""
         self.sink.remove(item.image_id)
         if item.inputs is None:
             raise ImageError("expected a row in faces.parquet, found none: never looked at, so not published")
-        row = FaceRow.from_record(item.inputs)
+        row = FaceRow.from_record({**item.inputs, "candidates": None})  # of no use here, and there may be many
         if row.status == "failed":
             raise ImageError("is failed in faces.parquet: its faces are not known, so it is not published")
         data = self.dataset.read(item.image_id)
@@ -131,17 +147,21 @@ class ObfuscateStage:
         return Outcome(manifest, faces=len(row.faces), bytes_in=len(data), bytes_out=len(safe))
 
     def _safe(self, data: bytes, row: FaceRow) -> tuple[bytes, str, float]:
-        from unface.images import decode, encode, encode_region, probe, scrub
+        from unface.images import decode, decode_region, encode, encode_region, probe, scrub
         from unface.obfuscate.photo import obfuscate_photo
 
         quality = self.writing.quality
         if not len(row.faces) and (quality is None or probe(data).format != "jpeg"):
             return scrub(data), "copied", 1.0
-        photo = decode(data)
-        hidden = obfuscate_photo(photo, row, self.obfuscation)
         if self.writing.jpeg == "region":
+            photo = decode_region(
+                data, lambda header: reach(row.faces.boxes_xyxy, self.obfuscation, header.upright_size)
+            )
+            hidden = obfuscate_photo(photo, row, self.obfuscation)
             safe, mode = encode_region(photo, hidden.pixels, hidden.touched_xyxy)
             return safe, mode, hidden.min_face_weight
+        photo = decode(data)
+        hidden = obfuscate_photo(photo, row, self.obfuscation)
         return encode(photo, hidden.pixels, quality), "reencoded", hidden.min_face_weight
 
     def failed(self, item: Item) -> None:

@@ -142,7 +142,8 @@ class ObfuscatedFolder(VisionDataset):
         self._dataset = open_dataset(Path(root))
         rows = face_rows(read_faces(Path(faces))) if isinstance(faces, str | Path) else faces
         known = {row.image_id: row for row in rows if row.status != "failed"}
-        ids = [image.image_id for image in self._dataset.listing().images if "/" in image.image_id]
+        parts = self._dataset.survey().parts
+        ids = [image_id for part in parts for image_id in part.images or () if "/" in image_id]
         if not ids:
             raise InputError(f"{one_line(str(root))}: expected folders of images, one a class, found none")
         ids.sort(key=_torchvision_order)

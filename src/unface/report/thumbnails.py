@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from unface.errors import ImageError, one_line
+from unface.datasets import archive_of
+from unface.errors import ImageError, UnfaceError, one_line
 
 LONG_SIDE_PX = 320
 QUALITY = 75
@@ -22,16 +23,17 @@ def thumbnail_uri(images_dir: Path, image_id: str) -> str:
     """The image as a small JPEG without metadata, as a data URI.
 
     Raises:
-        ImageError: No regular file inside `images_dir` (a link that leads out of it is not followed), too
-            large, or not to be decoded.
+        ImageError: No regular file inside `images_dir` or in an archive there (a link that leads out of it is not
+            followed), too large, or not to be decoded.
     """
-    path = _inside(images_dir, image_id)
     try:
+        archive = archive_of(images_dir, image_id)
+        source = _inside(images_dir, image_id) if archive is None else io.BytesIO(archive.read(image_id))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = _small_jpeg(path)
-    except ImageError:
-        raise
+            content = _small_jpeg(source)
+    except UnfaceError as error:
+        raise ImageError(str(error)) from None
     except Exception as error:  # decoders raise whatever they like
         raise ImageError(f"cannot be opened: {one_line(error)}") from None
     return "data:image/jpeg;base64," + base64.b64encode(content).decode("ascii")
@@ -53,9 +55,9 @@ def _inside(images_dir: Path, image_id: str) -> Path:
     return path
 
 
-def _small_jpeg(path: Path) -> bytes:
+def _small_jpeg(source: Path | io.BytesIO) -> bytes:
     Image.init()
-    with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+    with Image.open(source, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError("too large for a thumbnail")
         image.draft("RGB", (2 * LONG_SIDE_PX, 2 * LONG_SIDE_PX))

@@ -1,16 +1,17 @@
 """The verify stage: an image's original, its published file and their records in, findings out."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from unface.boxes import coverage, is_covered
-from unface.datasets import Folder
+from unface.datasets import Dataset
 from unface.detect import Detector, make_detector
-from unface.engine import Item, Outcome
+from unface.engine import Item, Outcome, Shard
+from unface.errors import InputError
 from unface.faces import FaceRow, Faces
 from unface.verify.pixels import residual_weight
 
@@ -60,8 +61,8 @@ class VerifyStage:
             recorded, and images whose pixels did not change are not searched again.
     """
 
-    dataset: Folder
-    published: Folder
+    dataset: Dataset
+    published: Dataset
     detector_name: str
     threshold: float
     same_detector: bool
@@ -81,9 +82,45 @@ class VerifyStage:
         """Load the detector."""
         self._detector: Detector = make_detector(self.detector_name)
 
+    def items(self, shard: Shard) -> Iterator[Item]:
+        """The images of a part, then what is published beside them.
+
+        Each comes with its records in the tables `faces` and `manifest`, and whether it is in `failures`.
+        """
+        faces, manifest = (
+            {record["image_id"]: record for record in shard.inputs[name].to_pylist()} for name in ("faces", "manifest")
+        )
+        failed = set(shard.inputs["failures"]["image_id"].to_pylist())
+        published, damage = self._published_ids(shard)
+        seen = set()
+
+        def item(image_id: str) -> Item:
+            seen.add(image_id)
+            records = {"faces": faces.get(image_id), "manifest": manifest.get(image_id), "failed": image_id in failed}
+            return Item(image_id, {**records, "damage": damage})
+
+        try:
+            for entry in self.dataset.entries(shard.part):
+                if not entry.refused or entry.image_id in published:
+                    yield item(entry.image_id)
+        except InputError as error:
+            yield Item(shard.part.name, refused=str(error))
+        yield from (item(image_id) for image_id in published if image_id not in seen)
+
+    def _published_ids(self, shard: Shard) -> tuple[dict[str, None], str]:
+        """The published images of a part, in order, and what is wrong with its archive."""
+        if not self.published.has_part(shard.part):
+            return {}, ""
+        try:
+            return {entry.image_id: None for entry in self.published.entries(shard.part)}, ""
+        except InputError as error:
+            return {}, str(error)
+
     def process(self, item: Item) -> Outcome:
         """Check one image; `item.inputs` holds its records: faces, manifest (each may be None), failed."""
         records = item.inputs
+        if records["damage"]:
+            return _outcome(item, [_finding("changed", f"the published archive cannot be read: {records['damage']}")])
         if not self.published.has(item.image_id):
             return self._unpublished(item, records)
         if records["manifest"] is None:

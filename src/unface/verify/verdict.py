@@ -74,9 +74,13 @@ def definite_findings(path: Path, most: int) -> list[str]:
     return lines
 
 
-def uncovered_faces(path: Path, source: str) -> dict[str, Faces]:
-    """For each image the detections that are definite and that no recorded box covers, `source` as their source."""
-    table = pq.read_table(path, columns=["image_id", "status", "findings"])
+def uncovered_faces(table: pa.Table, source: str) -> dict[str, Faces]:
+    """For each image the detections that are definite and that no recorded box covers, `source` as their source.
+
+    Args:
+        table: Of `VERIFY_SCHEMA`.
+        source: Who saw them.
+    """
     found = {}
     for row in table.filter(pc.equal(table["status"], "failed")).to_pylist():
         uncovered = [f for f in row["findings"] if f["check"] == "uncovered" and f["definite"]]

@@ -18,9 +18,11 @@ class Coding:
         indices: Indices into `colors`, shape (H, W); None where pixels are no indices.
         colors: Palette or grey levels of a pixel of less than 8 bits, shape (N, C); None likewise.
         raw: Stored words of a BMP with bit masks, shape (H, W) uint32; None otherwise.
+        body: The scans of a JPEG of which only a region was decoded, a `region.ReadBody`; None otherwise.
     """
 
     parts: Any
     indices: NDArray[np.uint8] | None = field(default=None, repr=False)
     colors: Colors | None = field(default=None, repr=False)
     raw: NDArray[np.uint32] | None = field(default=None, repr=False)
+    body: Any = field(default=None, repr=False)

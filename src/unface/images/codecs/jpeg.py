@@ -58,24 +58,46 @@ def encode_quality(coding: Coding, new: NDArray[Any], quality: int) -> bytes:
     return jpeg.write(replace(coded, header=parts.header, profile=parts.profile))
 
 
-def encode_region(coding: Coding, new: NDArray[Any], reached: NDArray[np.bool_]) -> bytes | None:
+def decode_region(parts: JpegParts, areas_xyxy: NDArray[np.int64]) -> tuple[NDArray[np.uint8], Coding] | None:
+    """Decode the pixels of some areas only: the same pixels as `decode` makes.
+
+    Args:
+        parts: The file.
+        areas_xyxy: Rectangles of stored pixels, shape (N, 4).
+
+    Returns:
+        Stored pixels, 0 outside the areas, and what `encode_region` needs; or None where it cannot do this file.
+    """
+    from unface.images.region import NotExact, decode_region, read_region
+
+    try:
+        body = read_region(parts, areas_xyxy)
+        return decode_region(body), Coding(parts, body=body)
+    except NotExact:
+        return None
+
+
+def encode_region(coding: Coding, new: NDArray[Any], reached_xyxy: NDArray[np.int64]) -> bytes | None:
     """Encode the pixels that changed, and keep the coefficients of all blocks that they do not reach.
 
     Args:
         coding: Of the decoded original.
         new: New pixels as stored.
-        reached: Which of them may have changed, shape (H, W).
+        reached_xyxy: Rectangles of stored pixels outside which nothing changed, shape (N, 4).
 
     Returns:
         The file, or None where this cannot be done: not baseline, or damaged; see `docs/jpeg.md`.
     """
-    from unface.images.region import NotExact, write_region
+    from unface.images.region import NotExact, read_region, write_region
 
+    parts: JpegParts = coding.parts
+    if not len(reached_xyxy):
+        return jpeg.write(parts)
     try:
-        body = write_region(coding.parts, new, reached)
+        body = coding.body or read_region(parts, reached_xyxy)
     except NotExact:
         return None
-    return jpeg.write(replace(coding.parts, body=body))
+    return jpeg.write(replace(parts, body=write_region(body, new, reached_xyxy)))
 
 
 def _tables(parts: JpegParts) -> list[list[int]]:

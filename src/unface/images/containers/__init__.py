@@ -35,6 +35,11 @@ def container_of(data: bytes) -> ModuleType:
     raise ImageError(f"image: expected one of {', '.join(CONTAINERS)}, got something else")
 
 
+def looks_like_image(head: bytes) -> bool:
+    """Whether first bytes (32 are enough) are those of a supported format."""
+    return any(module.matches(head) for module in CONTAINERS.values())
+
+
 def probe(data: bytes) -> Header:
     """Read format, mode, size and orientation; no pixel is decoded.
 

@@ -199,7 +199,7 @@ class _Reader:
         match = _SCAN_END.search(self.data, end)
         if match is None:
             raise ImageError("JPEG: expected an end marker, got the end of the file (truncated)")
-        self.body.append(b"\xff\xda" + self.data[start : match.start()].rstrip(b"\xff"))
+        self.body.append(self.data[start - 2 : match.start()].rstrip(b"\xff"))
         self.body_end = len(self.body)
         return match.start()
 

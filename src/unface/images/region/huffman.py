@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from unface.images.region.kernels import LOOKUP_BITS, STEPS
+from unface.images.region.kernels import LOOKUP_BITS, STRIDE_BITS, fill_lookup, fill_strides
 
 _LONGEST = 16
 
@@ -37,7 +37,8 @@ class HuffmanTable:
     def __post_init__(self) -> None:
         if len(self.counts) != _LONGEST or len(self.symbols) != sum(self.counts):
             raise DamagedTable("expected 16 counts and as many symbols")
-        if len(set(self.symbols)) != len(self.symbols) or _ends(self)[-1:].sum() >= 1 << _LONGEST:
+        room = (1 << _LONGEST) - sum(count << (_LONGEST - 1 - i) for i, count in enumerate(self.counts))
+        if len(set(self.symbols)) != len(self.symbols) or room < 1:
             raise DamagedTable("expected different symbols, and room for the code of all ones")
 
     @property
@@ -53,15 +54,12 @@ class Decoder:
     Attributes:
         lookup: For each beginning of `LOOKUP_BITS` bits: the length of the code times 256, plus its symbol; 0
             if the code is longer or there is none. int32, shape (1024,).
-        steps: The same for AC codes that are only passed over: bits of the code and of the value behind it, times
-            65536, plus the step along the zigzag. int32, shape (1024,).
         limits: For each length: where, among all 16 bits, longer codes begin. int32, shape (17,).
         offsets: For each length: what to add to a code for its symbol's place. int32, shape (17,).
         symbols: The symbols, shortest code first, then zeros. uint8, shape (256,).
     """
 
     lookup: NDArray[np.int32] = field(repr=False)
-    steps: NDArray[np.int32] = field(repr=False)
     limits: NDArray[np.int32] = field(repr=False)
     offsets: NDArray[np.int32] = field(repr=False)
     symbols: NDArray[np.uint8] = field(repr=False)
@@ -83,20 +81,24 @@ class Encoder:
 @lru_cache(maxsize=64)
 def decoder(table: HuffmanTable) -> Decoder:
     """The table for decoding (T.81, F.2.2.3)."""
-    lengths, counts = table.lengths, np.frombuffer(table.counts, np.uint8).astype(np.int64)
     symbols = np.zeros(256, np.uint8)
     symbols[: len(table.symbols)] = np.frombuffer(table.symbols, np.uint8)
-    short = lengths[lengths <= LOOKUP_BITS]
     lookup = np.zeros(1 << LOOKUP_BITS, np.int32)
-    entries = np.repeat(short << 8 | symbols[: len(short)], 1 << (LOOKUP_BITS - short))
-    lookup[: len(entries)] = entries
     limits, offsets = np.zeros((2, _LONGEST + 1), np.int32)
-    starts, last = np.append(0, _ends(table)), np.cumsum(counts)
-    limits[1:] = starts[last]
-    offsets[1:] = last - counts - (starts[last - counts] >> np.arange(_LONGEST - 1, -1, -1))
-    bits = (lookup >> 8) + (lookup & 15)
-    steps = np.where(lookup > 0, bits << 16 | STEPS[lookup & 255], 0).astype(np.int32)
-    return Decoder(lookup, steps, limits, offsets, symbols)
+    fill_lookup(np.frombuffer(table.counts, np.uint8), symbols, lookup, limits, offsets)
+    return Decoder(lookup, limits, offsets, symbols)
+
+
+@lru_cache(maxsize=64)
+def strides(table: HuffmanTable) -> NDArray[np.int32]:
+    """A table of AC codes for passing over them, shape (4096,).
+
+    For each beginning of `STRIDE_BITS` bits: bits of all codes that are whole in it and of the values behind them,
+    times 65536, plus their steps along the zigzag, and 256 for the end of the block; 0 if no code is whole.
+    """
+    filled = np.zeros(1 << STRIDE_BITS, np.int32)
+    fill_strides(decoder(table).lookup, filled)
+    return filled
 
 
 @lru_cache(maxsize=64)

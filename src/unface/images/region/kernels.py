@@ -1,23 +1,37 @@
-"""The loops over bits and blocks, compiled by numba: import this module only to write a file.
+"""The loops over coded bits: reading and writing a scan.
 
-Compiling takes seconds, once: numba keeps the result in `__pycache__` beside this file, or in the user's cache
-where that cannot be written (`NUMBA_CACHE_DIR` names another place). Reading is bounded by what it is given,
-whatever the coded bytes are, and checks every index besides; the other loops see only what reading found sound.
+Reading is bounded by what it is given, whatever the coded bytes are, and checks every index besides; the other loops
+see only what reading found sound.
 
-Coefficients stand in the order of the zigzag (T.81, figure A.6).
+Coefficients stand in natural order, row by row.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
-from numba import boolean, float64, int16, int32, int64, uint8
-from numba.core.types import Array
 from numpy.typing import NDArray
+
+from unface.images.containers.jpeg import ZIGZAG
+from unface.images.region.compiled import (
+    BOOL,
+    BYTES,
+    COEFFICIENTS,
+    INT,
+    INTS,
+    LONGS,
+    NOTHING,
+    OUT,
+    ROWS,
+    TABLE,
+    WHOLE,
+    WORDS,
+    Whole,
+    entry,
+    part,
+)
 
 LOOKUP_BITS = 10
 """Codes of up to so many bits are found by one look-up. (It stands here because what is compiled holds it.)"""
+STRIDE_BITS = 12
+"""Codes that are only passed over are looked up by so many bits, which often hold more than one."""
 SPARE_BYTES = 288
 """Zeros behind the coded bytes: a block has at most 64 symbols of 16 + 15 bits, 248 bytes; some are read ahead."""
 _DC_CATEGORIES = 11
@@ -25,76 +39,106 @@ _LOWEST_DC, _HIGHEST = -1024, 1023
 _SIZES = np.array([value.bit_length() for value in range(1 << 15)], np.uint8)
 """Bits that a coefficient of this magnitude needs (T.81, tables F.1 and F.2)."""
 _LOW_31_BITS = (1 << 31) - 1
-_LARGEST_MCU = 32
-"""Pixels on a side: four blocks, or a block of samples of four pixels each."""
 _END_OF_BLOCK, _SIXTEEN_ZEROS = 0x00, 0xF0
 _TO_END, _ASTRAY = 256, 128
-STEPS = np.array([(symbol >> 4) + 1 if symbol & 15 else _ASTRAY for symbol in range(256)], np.int32)
+_STEPS = np.array([(symbol >> 4) + 1 if symbol & 15 else _ASTRAY for symbol in range(256)], np.int32)
 """How far each AC symbol steps along the zigzag (T.81, F.2.2.2)."""
-STEPS[_END_OF_BLOCK], STEPS[_SIXTEEN_ZEROS] = _TO_END, 16
-
-_Bytes = Array(uint8, 1, "C", readonly=True)
-_Pixels = Array(uint8, 3, "C", readonly=True)
-_Mask = Array(boolean, 2, "C", readonly=True)
-_Out, _Table, _Ints = uint8[::1], uint8[:, ::1], int32[:, ::1]
-_Longs, _Rows, _Coefficients = int64[::1], int64[:, ::1], int16[:, :, ::1]
-_Matrix, _Planes, _Flags = float64[:, ::1], float64[:, :, ::1], boolean[:, ::1]
-
-Whole = Any
-"""int64: a Python int may be given."""
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+_STEPS[_END_OF_BLOCK], _STEPS[_SIXTEEN_ZEROS] = _TO_END, 16
+_NATURAL = np.argsort(ZIGZAG).astype(np.int64)
+"""Place in natural order of each coefficient of the zigzag (T.81, figure A.6)."""
 
 
-def _entry(signature: Any, *, hostile: bool = False) -> Callable[[_Function], _Function]:
-    """Compile with all parts, or load what was compiled before; no cache where no folder for it can be written.
+@entry(NOTHING(BYTES, BYTES, INT, INT, INT))
+def fill_lookup(
+    counts: NDArray[np.uint8],
+    symbols: NDArray[np.uint8],
+    lookup: NDArray[np.int32],
+    limits: NDArray[np.int32],
+    offsets: NDArray[np.int32],
+) -> None:
+    """Fill the tables of a `huffman.Decoder`, zeros before (T.81, F.2.2.3)."""
+    end, place = 0, 0
+    for length in range(1, 17):
+        start, count = end, int(counts[length - 1])
+        for i in range(count):
+            if length <= LOOKUP_BITS:
+                value = length << 8 | int(symbols[place + i])
+                for at in range(end >> (16 - LOOKUP_BITS), (end + (1 << (16 - length))) >> (16 - LOOKUP_BITS)):
+                    lookup[at] = value
+            end += 1 << (16 - length)
+        limits[length] = end
+        offsets[length] = place - (start >> (16 - length))
+        place += count
+
+
+@entry(NOTHING(INT, INT))
+def fill_strides(lookup: NDArray[np.int32], strides: NDArray[np.int32]) -> None:
+    """Fill the strides of a `huffman.Decoder`, zeros before: as many codes as `STRIDE_BITS` bits hold whole."""
+    for window in range(1 << STRIDE_BITS):
+        bits, step = 0, 0
+        while step < _ASTRAY:
+            at = ((window << bits) & ((1 << STRIDE_BITS) - 1)) >> (STRIDE_BITS - LOOKUP_BITS)
+            symbol, length = lookup[at] & 255, (lookup[at] >> 8) + (lookup[at] & 15)
+            if lookup[at] == 0 or bits + length > STRIDE_BITS or (bits > 0 and _STEPS[symbol] == _ASTRAY):
+                break
+            bits, step = bits + length, step + _STEPS[symbol]
+        strides[window] = bits << 16 | step
+
+
+@part()
+def _copy_bytes(source: NDArray[np.uint8], start: Whole, stop: Whole, target: NDArray[np.uint8], at: Whole) -> Whole:
+    """Copy bytes, and return the place behind them."""
+    target[at : at + stop - start] = source[start:stop]
+    return at + stop - start
+
+
+@entry(NOTHING(BYTES, LONGS, OUT, LONGS))
+def unstuff(
+    coded: NDArray[np.uint8], marks: NDArray[np.int64], data: NDArray[np.uint8], ends: NDArray[np.int64]
+) -> None:
+    """Copy coded bytes without stuffing and restart markers (T.81, B.1.1.5).
 
     Args:
-        signature: Types of the arguments.
-        hostile: Whether bytes from outside decide where it reads: then every index is checked.
+        coded: Coded bytes, in which a byte follows each 0xFF: 0, or a restart marker's.
+        marks: Where 0xFF is.
+        data: Written: the bytes.
+        ends: Written: where those of each restart interval end.
     """
-
-    def compile_function(function: _Function) -> _Function:
-        try:
-            made = numba.njit(signature, boundscheck=hostile, nogil=True, cache=True)(function)
-        except RuntimeError:
-            made = numba.njit(signature, boundscheck=hostile, nogil=True)(function)
-        return cast(_Function, made)
-
-    return compile_function
-
-
-def _part(*, hostile: bool = False) -> Callable[[_Function], _Function]:
-    """A function that is compiled into those that call it; see `_entry`."""
-
-    def compile_function(function: _Function) -> _Function:
-        return cast(_Function, numba.njit(boundscheck=hostile, nogil=True)(function))
-
-    return compile_function
+    start, at, interval = 0, 0, 0
+    for mark in marks:
+        is_restart = coded[mark + 1] != 0
+        at = _copy_bytes(coded, start, mark + (0 if is_restart else 1), data, at)
+        start = mark + 2
+        if is_restart:
+            ends[interval] = at
+            interval += 1
+    ends[interval] = _copy_bytes(coded, start, coded.size, data, at)
 
 
-@_part()
-def _peek(data: NDArray[np.uint8], bit: Whole) -> Whole:
-    """The 16 bits from a place on."""
-    at = bit >> 3
-    word = (np.int64(data[at]) << 16) | (np.int64(data[at + 1]) << 8) | np.int64(data[at + 2])
-    return (word >> (8 - (bit & 7))) & 0xFFFF
+@entry(NOTHING(BYTES, LONGS, LONGS, OUT))
+def stuff(data: NDArray[np.uint8], marks: NDArray[np.int64], ends: NDArray[np.int64], coded: NDArray[np.uint8]) -> None:
+    """Copy bytes with stuffing and restart markers; see `unstuff`."""
+    start, at, place = 0, 0, 0
+    for interval in range(ends.size):
+        while place < marks.size and marks[place] < ends[interval]:
+            at = _copy_bytes(data, start, marks[place] + 1, coded, at)
+            coded[at] = 0
+            start, at, place = marks[place] + 1, at + 1, place + 1
+        at = _copy_bytes(data, start, ends[interval], coded, at)
+        start = ends[interval]
+        if interval + 1 < ends.size:
+            coded[at], coded[at + 1] = 0xFF, 0xD0 + interval % 8
+            at += 2
 
 
-@_part(hostile=True)
-def _four_bytes(data: NDArray[np.uint8], at: Whole) -> Whole:
-    """Four bytes as one number."""
-    high = (np.int64(data[at]) << 24) | (np.int64(data[at + 1]) << 16)
-    return high | (np.int64(data[at + 2]) << 8) | np.int64(data[at + 3])
-
-
-@_part()
+@part()
 def _extend(value: Whole, size: Whole) -> Whole:
     """The coefficient that `size` bits stand for (T.81, F.2.2.1); no branch, signs being hard to foresee."""
     is_negative = (value - ((1 << size) >> 1)) >> 63
     return value + (is_negative & (1 - (1 << size)))
 
 
-@_part(hostile=True)
+@part(hostile=True)
 def _long_symbol(
     window: Whole, row: Whole, limits: NDArray[np.int32], offsets: NDArray[np.int32], symbols: NDArray[np.uint8]
 ) -> Whole:
@@ -106,95 +150,17 @@ def _long_symbol(
     return np.int64(0)
 
 
-@_part(hostile=True)
-def _read_mcu(
-    data: NDArray[np.uint8],
-    bit: Whole,
-    components: NDArray[np.int64],
-    lookup: NDArray[np.int32],
-    steps: NDArray[np.int32],
-    limits: NDArray[np.int32],
-    offsets: NDArray[np.int32],
-    symbols: NDArray[np.uint8],
-    dc: NDArray[np.int64],
-    slot: Whole,
-    coefficients: NDArray[np.int16],
-) -> Whole:
-    """Read the blocks of an MCU (T.81, F.2.2); keep their coefficients if the slot is not -1, their DC in any case.
-
-    One function for all blocks, because calls that are given arrays cost as much as half a block. Where coefficients
-    are not kept, a code is read only to know where the next begins.
-
-    Returns:
-        Where the next MCU begins, or -1 if this one is damaged.
-    """
-    at = (bit >> 3) + 4
-    word, left = _four_bytes(data, bit >> 3), 32 - (bit & 7)
-    for b in range(components.size):
-        component = components[b]
-        row = 2 * component
-        k: Whole = 0
-        while k < 64:
-            if left < 32:
-                word, left = ((word & _LOW_31_BITS) << 32) | _four_bytes(data, at), left + 32
-                at += 4
-            window = (word >> (left - 16)) & 0xFFFF
-            entry = np.int64(lookup[row, window >> (16 - LOOKUP_BITS)])
-            if entry == 0:
-                entry = _long_symbol(window, row, limits, offsets, symbols)
-            size = np.int64(entry & 15)
-            left -= (entry >> 8) + size
-            value = _extend((word >> left) & ((1 << size) - 1), size)
-            if k == 0:
-                dc[component] += value
-                value = dc[component]
-                if entry == 0 or entry & 255 > _DC_CATEGORIES or value < _LOWEST_DC or value > _HIGHEST:
-                    return np.int64(-1)
-                row += 1
-            elif size == 0:
-                if entry == 0 or entry & 255 not in (_END_OF_BLOCK, _SIXTEEN_ZEROS):
-                    return np.int64(-1)
-                if entry & 255 == _END_OF_BLOCK:
-                    break
-            k += np.int64((entry >> 4) & 15)
-            if k > 63:
-                return np.int64(-1)
-            if slot < 0:
-                k = 1
-                break
-            coefficients[slot, b, k] = value
-            k += 1
-        while slot < 0 and k < 64:
-            if left < 32:
-                word, left = ((word & _LOW_31_BITS) << 32) | _four_bytes(data, at), left + 32
-                at += 4
-            window = (word >> (left - 16)) & 0xFFFF
-            entry = np.int64(steps[row, window >> (16 - LOOKUP_BITS)])
-            if entry == 0:
-                entry = _long_symbol(window, row, limits, offsets, symbols)
-                if entry == 0:
-                    return np.int64(-1)
-                entry = (((entry >> 8) + (entry & 15)) << 16) | np.int64(STEPS[entry & 255])
-            left -= entry >> 16
-            k += entry & 0xFFFF
-        if 64 < k < _TO_END:
-            return np.int64(-1)
-        if at > data.size - SPARE_BYTES + 8:
-            return np.int64(-1)
-    return at * 8 - left
-
-
-@_entry(
-    boolean(_Bytes, _Longs, int64, _Longs, _Ints, _Ints, _Ints, _Ints, _Table, _Longs, _Rows, _Rows, _Coefficients),
+@entry(
+    BOOL(WORDS, LONGS, WHOLE, LONGS, INTS, INTS, INTS, INTS, TABLE, LONGS, ROWS, ROWS, COEFFICIENTS),
     hostile=True,
 )
 def read_scan(
-    data: NDArray[np.uint8],
+    words: NDArray[np.uint32],
     ends: NDArray[np.int64],
     mcus_an_interval: Whole,
     components: NDArray[np.int64],
     lookup: NDArray[np.int32],
-    steps: NDArray[np.int32],
+    strides: NDArray[np.int32],
     limits: NDArray[np.int32],
     offsets: NDArray[np.int32],
     symbols: NDArray[np.uint8],
@@ -203,16 +169,19 @@ def read_scan(
     predictors: NDArray[np.int64],
     coefficients: NDArray[np.int16],
 ) -> bool:
-    """Read a whole scan, and tell whether it is sound; keep the coefficients of some MCUs.
+    """Read a whole scan (T.81, F.2.2), and tell whether it is sound; keep the coefficients of some MCUs.
+
+    One function for all, since calls that are given arrays cost as much as half a block. Where coefficients are not
+    kept, codes are read only to know where the next begins.
 
     Args:
-        data: Coded bytes without markers and stuffing, and `SPARE_BYTES` zeros.
+        words: Coded bytes without markers and stuffing, and `SPARE_BYTES` zeros, four to a number, first one highest.
         ends: For each restart interval, where its bytes end; the next one's begin there.
         mcus_an_interval: MCUs of each restart interval but the last, which may have fewer.
         components: For each block of an MCU, the number of its component in the scan.
         lookup: Decoding tables: row 2c for DC, 2c + 1 for AC of component c; see `huffman.Decoder`.
-        steps: Likewise.
-        limits: Likewise.
+        strides: Likewise, row c for AC of component c.
+        limits: As `lookup`.
         offsets: Likewise.
         symbols: Likewise.
         slots: For each MCU, where to keep its coefficients, or -1.
@@ -221,18 +190,82 @@ def read_scan(
         coefficients: Written, zeros before: for each slot and block, the 64 coefficients.
     """
     dc = np.zeros(predictors.shape[1], np.int64)
+    farthest = words.size - (SPARE_BYTES >> 2) + 2
     bit = np.int64(0)
     for interval in range(ends.size):
         first = interval * mcus_an_interval
         end = ends[interval] * 8
         dc[:] = 0
+        at = (bit >> 5) + 1
+        word, left = np.int64(words[bit >> 5]), 32 - (bit & 31)
         for mcu in range(first, min(first + mcus_an_interval, slots.size)):
             slot = slots[mcu]
             bounds[mcu, 0] = bit
             if slot >= 0:
                 predictors[slot] = dc
-            bit = _read_mcu(data, bit, components, lookup, steps, limits, offsets, symbols, dc, slot, coefficients)
-            if bit < 0 or bit > end:
+            for b in range(components.size):
+                component = components[b]
+                row = 2 * component
+                if left < 32:
+                    word, left = ((word & _LOW_31_BITS) << 32) | np.int64(words[at]), left + 32
+                    at += 1
+                window = (word >> (left - 16)) & 0xFFFF
+                found = np.int64(lookup[row, window >> (16 - LOOKUP_BITS)])
+                if found == 0:
+                    found = _long_symbol(window, row, limits, offsets, symbols)
+                size = found & 255
+                if found == 0 or size > _DC_CATEGORIES:
+                    return False
+                left -= (found >> 8) + size
+                dc[component] += _extend((word >> left) & ((1 << size) - 1), size)
+                if dc[component] < _LOWEST_DC or dc[component] > _HIGHEST:
+                    return False
+                row += 1
+                k: Whole = np.int64(1)
+                if slot >= 0:
+                    coefficients[slot, b, 0] = dc[component]
+                    while k < 64:
+                        if left < 32:
+                            word, left = ((word & _LOW_31_BITS) << 32) | np.int64(words[at]), left + 32
+                            at += 1
+                        window = (word >> (left - 16)) & 0xFFFF
+                        found = np.int64(lookup[row, window >> (16 - LOOKUP_BITS)])
+                        if found == 0:
+                            found = _long_symbol(window, row, limits, offsets, symbols)
+                        size = found & 15
+                        left -= (found >> 8) + size
+                        if size == 0:
+                            if found & 255 == _SIXTEEN_ZEROS:
+                                k += 16
+                                continue
+                            if found == 0 or found & 255 != _END_OF_BLOCK:
+                                return False
+                            break
+                        k += (found >> 4) & 15
+                        if k > 63:
+                            return False
+                        coefficients[slot, b, _NATURAL[k]] = _extend((word >> left) & ((1 << size) - 1), size)
+                        k += 1
+                else:
+                    while k < 64:
+                        if left < 32:
+                            word, left = ((word & _LOW_31_BITS) << 32) | np.int64(words[at]), left + 32
+                            at += 1
+                        found = np.int64(strides[component, (word >> (left - STRIDE_BITS)) & ((1 << STRIDE_BITS) - 1)])
+                        if found == 0 or k + (found & 255) > 63:
+                            window = (word >> (left - 16)) & 0xFFFF
+                            found = np.int64(lookup[row, window >> (16 - LOOKUP_BITS)])
+                            if found == 0:
+                                found = _long_symbol(window, row, limits, offsets, symbols)
+                                if found == 0:
+                                    return False
+                            found = (((found >> 8) + (found & 15)) << 16) | np.int64(_STEPS[found & 255])
+                        left -= found >> 16
+                        k += found & 0xFFFF
+                if (64 < k < _TO_END) or at > farthest:
+                    return False
+            bit = at * 32 - left
+            if bit > end:
                 return False
             bounds[mcu, 1] = bit
         if end - bit >= 8:
@@ -241,7 +274,15 @@ def read_scan(
     return True
 
 
-@_part()
+@part()
+def _peek(data: NDArray[np.uint8], bit: Whole) -> Whole:
+    """The 16 bits from a place on."""
+    at = bit >> 3
+    word = (np.int64(data[at]) << 16) | (np.int64(data[at + 1]) << 8) | np.int64(data[at + 2])
+    return (word >> (8 - (bit & 7))) & 0xFFFF
+
+
+@part()
 def _put(out: NDArray[np.uint8], bit: Whole, value: Whole, size: Whole) -> Whole:
     """Write up to 32 bits into zeros, if there is room for 5 bytes; return the place behind them."""
     at = bit >> 3
@@ -253,7 +294,7 @@ def _put(out: NDArray[np.uint8], bit: Whole, value: Whole, size: Whole) -> Whole
     return bit + size
 
 
-@_part()
+@part()
 def _copy(data: NDArray[np.uint8], start: Whole, stop: Whole, out: NDArray[np.uint8], bit: Whole) -> Whole:
     """Write the bits between two places of `data`, if there is room; return the place behind them."""
     end = bit + stop - start
@@ -273,7 +314,7 @@ def _copy(data: NDArray[np.uint8], start: Whole, stop: Whole, out: NDArray[np.ui
     return _put(out, bit + whole * 8, _peek(data, start) >> (16 - tail), tail)
 
 
-@_part()
+@part()
 def _put_mcu(
     out: NDArray[np.uint8],
     bit: Whole,
@@ -289,7 +330,7 @@ def _put_mcu(
     for b in range(components.size):
         row, k, zeros = 2 * components[b], 0, 0
         while k < 64:
-            value: Whole = np.int64(coefficients[slot, b, k])
+            value: Whole = np.int64(coefficients[slot, b, _NATURAL[k]])
             if k == 0:
                 value -= dc[components[b]]
                 dc[components[b]] += value
@@ -321,14 +362,91 @@ def _put_mcu(
     return bit
 
 
-@_entry(int64(_Bytes, _Rows, int64, _Longs, _Ints, _Table, _Longs, _Rows, _Coefficients, _Table, _Out, _Longs))
+@part()
+def _recode(
+    words: NDArray[np.uint32],
+    bit: Whole,
+    mcus: Whole,
+    components: NDArray[np.int64],
+    lookup: NDArray[np.int32],
+    limits: NDArray[np.int32],
+    offsets: NDArray[np.int32],
+    symbols: NDArray[np.uint8],
+    codes: NDArray[np.int32],
+    lengths: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+    place: Whole,
+) -> Whole:
+    """Write MCUs that were read with the symbols and values that they have, by other codes, if there is room."""
+    at = (bit >> 5) + 1
+    word, left = np.int64(words[bit >> 5]), 32 - (bit & 31)
+    byte, held = place >> 3, place & 7
+    bits = np.int64(out[byte]) >> (8 - held) if byte < out.size else np.int64(0)
+    for _ in range(mcus):
+        for b in range(components.size):
+            row, k = 2 * components[b], np.int64(0)
+            while k < 64:
+                if left < 32:
+                    word, left = ((word & _LOW_31_BITS) << 32) | np.int64(words[at]), left + 32
+                    at += 1
+                window = (word >> (left - 16)) & 0xFFFF
+                found = np.int64(lookup[row, window >> (16 - LOOKUP_BITS)])
+                if found == 0:
+                    found = _long_symbol(window, row, limits, offsets, symbols)
+                symbol, size = found & 255, found & 15
+                left -= (found >> 8) + size
+                bits = (bits << lengths[row, symbol]) | np.int64(codes[row, symbol])
+                bits = (bits << size) | ((word >> left) & ((1 << size) - 1))
+                held += np.int64(lengths[row, symbol]) + size
+                if held >= 32:
+                    held -= 32
+                    if byte + 4 <= out.size:
+                        for i in range(4):
+                            out[byte + i] = (bits >> (held + 24 - 8 * i)) & 255
+                    byte += 4
+                    bits &= (1 << held) - 1
+                k += np.int64(_STEPS[symbol]) if k > 0 else 1
+                row = 2 * components[b] + 1
+    if byte < out.size:
+        out[byte] = 0
+    return _put(out, byte << 3, bits, held)
+
+
+@entry(
+    WHOLE(
+        BYTES,
+        WORDS,
+        ROWS,
+        WHOLE,
+        LONGS,
+        INTS,
+        INTS,
+        INTS,
+        TABLE,
+        INTS,
+        TABLE,
+        BOOL,
+        LONGS,
+        ROWS,
+        COEFFICIENTS,
+        TABLE,
+        OUT,
+        LONGS,
+    )
+)
 def write_scan(
     data: NDArray[np.uint8],
+    words: NDArray[np.uint32],
     bounds: NDArray[np.int64],
     mcus_an_interval: Whole,
     components: NDArray[np.int64],
+    lookup: NDArray[np.int32],
+    limits: NDArray[np.int32],
+    offsets: NDArray[np.int32],
+    symbols: NDArray[np.uint8],
     codes: NDArray[np.int32],
     lengths: NDArray[np.uint8],
+    has_new_codes: bool,
     slots: NDArray[np.int64],
     predictors: NDArray[np.int64],
     coefficients: NDArray[np.int16],
@@ -336,18 +454,24 @@ def write_scan(
     out: NDArray[np.uint8],
     ends: NDArray[np.int64],
 ) -> Whole:
-    """Write a scan: MCUs with a slot from their coefficients, the bits of the others as they are.
+    """Write a scan: MCUs with a slot from their coefficients, the others as they are.
 
     An MCU behind one whose coefficients changed needs a slot too: its DC is coded as a difference.
 
     Args:
-        data: As given to `read_scan`, as are those not named here.
+        data: Coded bytes without markers and stuffing, and `SPARE_BYTES` zeros.
+        words: As given to `read_scan`, as are those not named here.
         bounds: As written by it, as are `predictors`.
         mcus_an_interval: MCUs of a restart interval.
         components: Components of the blocks of an MCU.
+        lookup: Tables that the scan was read by.
+        limits: Likewise.
+        offsets: Likewise.
+        symbols: Likewise.
         codes: Encoding tables, rows as of the decoding ones: for each symbol its code.
         lengths: Likewise: the code's length, 0 for none.
-        slots: Slots of the MCUs.
+        has_new_codes: Whether codes are others than those that the scan was read by, so that no bits can be copied.
+        slots: For each MCU, where its coefficients are, or -1 if they did not change.
         predictors: DC before each slot's MCU, in the old scan.
         coefficients: Coefficients to write.
         missing: Written: 1 for each symbol that is needed and has no code.
@@ -366,7 +490,12 @@ def write_scan(
             first = mcu
             while mcu < last and slots[mcu] < 0:
                 mcu += 1
-            if mcu > first:
+            if mcu > first and has_new_codes:
+                start = bounds[first, 0]
+                bit = _recode(
+                    words, start, mcu - first, components, lookup, limits, offsets, symbols, codes, lengths, out, bit
+                )
+            elif mcu > first:
                 bit = _copy(data, bounds[first, 0], bounds[mcu - 1, 1], out, bit)
             if mcu < last:
                 dc[:] = predictors[slots[mcu]]
@@ -377,147 +506,3 @@ def write_scan(
         bit = _put(out, bit, (1 << padding) - 1, padding)
         ends[interval] = bit >> 3
     return (bit >> 3) + 5
-
-
-@_part()
-def _find_reached(
-    reached: NDArray[np.bool_], x: Whole, y: Whole, wide: Whole, high: Whole, flags: NDArray[np.bool_]
-) -> Whole:
-    """Flag the samples of a block that a reached pixel has a part in; beyond the image is as the edge is.
-
-    Returns:
-        How many there are.
-    """
-    bottom, right = reached.shape[0] - 1, reached.shape[1] - 1
-    count = 0
-    for i in range(8):
-        for j in range(8):
-            is_reached = False
-            for row in range(y + i * high, y + i * high + high):
-                for column in range(x + j * wide, x + j * wide + wide):
-                    is_reached |= reached[min(row, bottom), min(column, right)]
-            flags[i, j] = is_reached
-            count += is_reached
-    return count
-
-
-@_part()
-def _convert(
-    pixels: NDArray[np.uint8],
-    left: Whole,
-    top: Whole,
-    wide: Whole,
-    high: Whole,
-    weights: NDArray[np.float64],
-    planes: NDArray[np.float64],
-) -> None:
-    """Components of the pixels of an MCU: weighted sums of the channels; beyond the image, its edge is repeated."""
-    bottom, right, channels = pixels.shape[0] - 1, pixels.shape[1] - 1, pixels.shape[2]
-    second, third, fourth = min(1, channels - 1), min(2, channels - 1), min(3, channels - 1)
-    for y in range(high):
-        row = min(top + y, bottom)
-        for x in range(wide):
-            column = min(left + x, right)
-            a, b = np.float64(pixels[row, column, 0]), np.float64(pixels[row, column, second])
-            c, d = np.float64(pixels[row, column, third]), np.float64(pixels[row, column, fourth])
-            for n in range(weights.shape[0]):
-                value = weights[n, 0] * a + weights[n, 1] * b + weights[n, 2] * c + weights[n, 3] * d
-                planes[n, y, x] = value + weights[n, 4]
-
-
-@_part()
-def _fill(
-    planes: NDArray[np.float64],
-    component: Whole,
-    left: Whole,
-    top: Whole,
-    wide: Whole,
-    high: Whole,
-    flags: NDArray[np.bool_],
-    samples: NDArray[np.float64],
-) -> None:
-    """Make the flagged samples of a block: each is the mean of its pixels' components."""
-    share = 1 / (wide * high)
-    for i in range(8):
-        for j in range(8):
-            if flags[i, j]:
-                total = 0.0
-                for y in range(top + i * high, top + i * high + high):
-                    for x in range(left + j * wide, left + j * wide + wide):
-                        total += planes[component, y, x]
-                samples[i, j] = total * share - 128
-
-
-@_part()
-def _multiply(a: NDArray[np.float64], b: NDArray[np.float64], product: NDArray[np.float64]) -> None:
-    """Product of two matrices, 8 x 8; a third one's rows are the inner loop, so that it is done in vectors."""
-    product[:] = 0
-    for i in range(8):
-        for k in range(8):
-            factor = a[i, k]
-            for j in range(8):
-                product[i, j] += factor * b[k, j]
-
-
-@_entry(numba.void(_Pixels, _Mask, _Longs, int64, _Rows, _Matrix, _Planes, _Matrix, _Longs, _Coefficients))
-def code_pixels(
-    pixels: NDArray[np.uint8],
-    reached: NDArray[np.bool_],
-    mcus: NDArray[np.int64],
-    mcus_a_row: Whole,
-    layout: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    tables: NDArray[np.float64],
-    basis: NDArray[np.float64],
-    zigzag: NDArray[np.int64],
-    coefficients: NDArray[np.int16],
-) -> None:
-    """Code new pixels into the blocks that they reach, and leave the other blocks alone.
-
-    A sample that a reached pixel has a part in is made from the new pixels alone; the others keep the value that
-    the block had, neither rounded nor clipped, so that requantising is all that happens to them.
-
-    Args:
-        pixels: New pixels as stored, shape (H, W, channels).
-        reached: Which of them may have changed, shape (H, W).
-        mcus: For each slot, the number of its MCU.
-        mcus_a_row: MCUs in a row of the scan.
-        layout: For each block of an MCU: component, column and row in the MCU, columns and rows of the MCU in
-            blocks, width and height of a sample in pixels.
-        weights: For each component, weights of four channels (0 for those that there are not), and what to add.
-        tables: For each component, its quantisation table in natural order, shape (components, 8, 8).
-        basis: `basis[u, x]` of the DCT.
-        zigzag: Place in the zigzag of each coefficient in natural order.
-        coefficients: Changed: for each slot and block, the 64 coefficients.
-    """
-    samples, work, flags = np.empty((8, 8)), np.empty((8, 8)), np.empty((8, 8), np.bool_)
-    planes = np.empty((weights.shape[0], _LARGEST_MCU, _LARGEST_MCU))
-    turned = basis.T.copy()
-    mcu_wide, mcu_high = layout[0, 3] * 8 * layout[0, 5], layout[0, 4] * 8 * layout[0, 6]
-    for slot in range(mcus.size):
-        left, top = (mcus[slot] % mcus_a_row) * mcu_wide, (mcus[slot] // mcus_a_row) * mcu_high
-        is_converted = False
-        for b in range(layout.shape[0]):
-            component, wide, high = layout[b, 0], layout[b, 5], layout[b, 6]
-            x, y = layout[b, 1] * 8 * wide, layout[b, 2] * 8 * high
-            count = _find_reached(reached, left + x, top + y, wide, high, flags)
-            if count == 0:
-                continue
-            if not is_converted:
-                _convert(pixels, left, top, mcu_wide, mcu_high, weights, planes)
-                is_converted = True
-            if count < 64:
-                for n in range(64):
-                    i, j = n >> 3, n & 7
-                    samples[i, j] = coefficients[slot, b, zigzag[n]] * tables[component, i, j]
-                _multiply(turned, samples, work)
-                _multiply(work, basis, samples)
-            _fill(planes, component, x, y, wide, high, flags, samples)
-            _multiply(basis, samples, work)
-            _multiply(work, turned, samples)
-            for i in range(8):
-                for j in range(8):
-                    work[i, j] = np.rint(samples[i, j] / tables[component, i, j])
-            for n in range(64):
-                value: Whole = np.int64(work[n >> 3, n & 7])
-                coefficients[slot, b, zigzag[n]] = min(max(value, -_HIGHEST), _HIGHEST)

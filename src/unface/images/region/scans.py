@@ -3,19 +3,20 @@
 Source: ITU-T T.81, A.1 and A.2 (sampling, order of blocks), B.2 (segments), B.1.1.5 (stuffing, restart markers).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unface.images.containers.jpeg import Component, JpegParts
+from unface.images.region import kernels
 from unface.images.region.huffman import DamagedTable, HuffmanTable
 
 _DHT, _DQT, _DRI, _SOS = 0xC4, 0xDB, 0xDD, 0xDA
 _FRAMES = (0xC0, 0xC1)
 """Sequential frames coded by Huffman codes; all else that may stand in a file's body is not for this room."""
 _LARGEST_MCU_BLOCKS = 10
+_LAST_TABLE, _LARGEST_DC_SYMBOL = 3, 15
 _SPECTRUM = b"\x00\x3f\x00"
 
 TableKey = tuple[int, int]
@@ -149,33 +150,35 @@ def coded_bytes(scan: Scan, mcus: int, spare: int) -> tuple[NDArray[np.uint8], N
     Args:
         scan: The scan.
         mcus: How many MCUs it has.
-        spare: How many zeros to put behind the bytes.
+        spare: How many zeros to put behind the bytes, at least; the length is a multiple of 4.
 
     Raises:
         NotExact: Markers are missing, out of order or inside the codes.
     """
-    coded = np.frombuffer(scan.coded + bytes(spare), np.uint8)
+    coded = np.frombuffer(scan.coded, np.uint8)
     marks = np.flatnonzero(coded == 0xFF)
-    restarts = marks[coded[marks + 1] != 0]
     intervals = -(-mcus // scan.interval) if scan.interval else 1
-    if not np.array_equal(coded[restarts + 1], 0xD0 + np.arange(intervals - 1) % 8):
+    if len(marks) and marks[-1] == len(coded) - 1:
         raise NotExact("markers")
-    kept = np.ones(len(coded), bool)
-    kept[marks + 1] = kept[restarts] = False
-    data = coded[kept]
-    dropped = np.sort(np.concatenate([marks + 1, restarts]))
-    ends = restarts - np.searchsorted(dropped, restarts)
-    return data, np.append(ends, len(data) - spare)
+    numbers = coded[marks + 1]
+    restarts = numbers[numbers != 0]
+    if not np.array_equal(restarts, 0xD0 + np.arange(intervals - 1) % 8):
+        raise NotExact("markers")
+    length = len(coded) - len(marks) - len(restarts)
+    data, ends = np.zeros(-(-(length + spare) // 4) * 4, np.uint8), np.zeros(intervals, np.int64)
+    kernels.unstuff(coded, marks, data, ends)
+    return data, ends
 
 
-def write_scan(scan: Scan, intervals: Iterable[bytes]) -> bytes:
-    """The segment of a scan with these coded bytes, which have no stuffing yet."""
-    pieces = [scan.header]
-    for number, interval in enumerate(intervals):
-        if number:
-            pieces.append(bytes([0xFF, 0xD0 + (number - 1) % 8]))
-        pieces.append(b"\xff\0".join(interval.split(b"\xff")))
-    return b"".join(pieces)
+def write_scan(scan: Scan, data: NDArray[np.uint8], ends: NDArray[np.int64]) -> bytes:
+    """The segment of a scan with these coded bytes, not yet stuffed, whose restart intervals end there."""
+    data = data[: ends[-1]]
+    marks = np.flatnonzero(data == 0xFF)
+    start = len(scan.header)
+    segment = np.empty(start + len(data) + len(marks) + 2 * (len(ends) - 1), np.uint8)
+    segment[:start] = np.frombuffer(scan.header, np.uint8)
+    kernels.stuff(data, marks, ends, segment[start:])
+    return segment.tobytes()
 
 
 def write_tables(tables: Tables) -> bytes:
@@ -228,6 +231,8 @@ def _scan(segment: bytes, frame: Frame, huffman: Tables, interval: int) -> Scan:
     tables = tuple(((0, number >> 4), (1, number & 15)) for number in numbers)
     if any(key not in huffman for keys in tables for key in keys):
         raise NotExact("Huffman table not defined")
+    if any(max(huffman[key].symbols, default=0) > _LARGEST_DC_SYMBOL for key, _ in tables):
+        raise NotExact("Huffman table for DC")
     return Scan(header, tuple(ids.index(id) for id in named), tables, huffman, interval, coded)
 
 
@@ -239,7 +244,9 @@ def _check(parts: JpegParts, frame: Frame, scans: list[Scan]) -> None:
         raise NotExact("components that have not one scan each")
     if any(h % c.horizontal or v % c.vertical for c in frame.components):
         raise NotExact("sampling factors")
-    if any(0 in parts.tables.get(c.table, (0,)) for c in frame.components):
+    if max(parts.tables, default=0) > _LAST_TABLE or any(
+        0 in parts.tables.get(c.table, (0,)) for c in frame.components
+    ):
         raise NotExact("quantisation table")
     for scan in scans:
         blocks = sum(frame.components[i].horizontal * frame.components[i].vertical for i in scan.components)
