@@ -100,6 +100,33 @@ def union_area(boxes_xyxy: Boxes) -> float:
     return float((covered * np.diff(ys)[:, None] * np.diff(xs)[None, :]).sum())
 
 
+def union_areas(boxes_xyxy: Boxes, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Area of the union of each image's boxes in square pixels, exact.
+
+    Args:
+        boxes_xyxy: Boxes of all images, one image after the other, shape (N, 4); some may have no area.
+        counts: How many are of each image, shape (M,).
+
+    Returns:
+        Shape (M,).
+    """
+    boxes = np.asarray(boxes_xyxy, np.float64)
+    starts = np.cumsum(counts) - counts
+    areas = np.zeros(len(counts))
+    for count in np.unique(counts[counts > 0]):
+        mine = np.flatnonzero(counts == count)
+        groups = boxes[starts[mine][:, None] + np.arange(count)]
+        areas[mine] = (groups[..., 2:] - groups[..., :2]).prod(axis=2).sum(axis=1)
+        overlap = np.zeros(len(mine), bool)
+        for i in range(1, count):  # the sum is right where no two overlap
+            low = np.maximum(groups[:, :i, :2], groups[:, i : i + 1, :2])
+            high = np.minimum(groups[:, :i, 2:], groups[:, i : i + 1, 2:])
+            overlap |= (low < high).all(axis=2).any(axis=1)
+        for place in np.flatnonzero(overlap):
+            areas[mine[place]] = union_area(groups[place])
+    return areas
+
+
 def coverage(boxes_xyxy: Boxes, by_xyxy: Boxes) -> NDArray[np.float64]:
     """Fraction of each box that the union of `by_xyxy` covers, shape (N,)."""
     fractions = np.zeros(len(boxes_xyxy))

@@ -7,9 +7,12 @@ import typer
 
 from unface import __version__
 from unface.cli import models
+from unface.cli.convert import convert
 from unface.cli.detect import detect
 from unface.cli.obfuscate import obfuscate
 from unface.cli.run import run
+from unface.cli.sample import sample
+from unface.cli.stats import stats
 from unface.cli.verify import verify
 from unface.errors import UnfaceError, one_line
 
@@ -30,6 +33,9 @@ app.command()(run)
 app.command()(detect)
 app.command()(obfuscate)
 app.command()(verify)
+app.command()(convert)
+app.command()(stats)
+app.command()(sample)
 app.add_typer(models.app, name="models")
 
 

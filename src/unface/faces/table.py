@@ -1,6 +1,6 @@
 """`faces.parquet`: one row per image, with its boxes in upright pixels."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -155,7 +155,7 @@ class FaceRow:
             record["width"] or 0,
             record["height"] or 0,
             record["status"],
-            Faces.from_structs(record["boxes"] or ()),
+            Faces.from_structs(record["boxes"]) if record["boxes"] else NO_FACES,
             None if record.get("candidates") is None else Faces.from_structs(record["candidates"]),
         )
 
@@ -164,6 +164,47 @@ def faces_table(rows: Iterable[FaceRow], metadata: Mapping[str, str] | None = No
     """Rows as an Arrow table of `FACES_SCHEMA`, with schema version and provenance in its metadata."""
     table = pa.Table.from_pylist([row.record() for row in rows], schema=FACES_SCHEMA)
     return with_metadata(table, metadata or {})
+
+
+@dataclass(frozen=True, eq=False)
+class FaceColumns:
+    """Many images' faces as columns, for what is too much to be held as `FaceRow`s.
+
+    Attributes:
+        image_ids: One per image, M of them.
+        sizes_wh: Upright width and height in pixels, 0 where not known, int32, shape (M, 2).
+        statuses: One of `STATUSES` per image.
+        counts: How many of the boxes are of each image, in order, shape (M,).
+        boxes_xyxy: Upright pixels, float32, shape (N, 4).
+        scores: float32, shape (N,).
+        labels: One per box.
+        sources: One per box.
+    """
+
+    image_ids: Sequence[str] | pa.Array
+    sizes_wh: NDArray[np.int32]
+    statuses: Sequence[str] | pa.Array
+    counts: NDArray[np.int64]
+    boxes_xyxy: Boxes
+    scores: NDArray[np.float32]
+    labels: Sequence[str] | pa.Array
+    sources: Sequence[str] | pa.Array
+
+    def table(self) -> pa.Table:
+        """An Arrow table of `FACES_SCHEMA` without candidates; `check_faces` says whether it is sound."""
+        offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int32)
+        sides = [pa.array(np.ascontiguousarray(side, np.float32)) for side in self.boxes_xyxy.reshape(-1, 4).T]
+        scores = pa.array(np.asarray(self.scores, np.float32))
+        texts = [pa.array(texts, pa.string()) for texts in (self.labels, self.sources)]
+        boxes = pa.StructArray.from_arrays([*sides, scores, *texts], fields=list(_BOX))
+        columns = [
+            pa.array(self.image_ids, pa.string()),
+            *(pa.array(np.ascontiguousarray(sizes, np.int32)) for sizes in self.sizes_wh.reshape(-1, 2).T),
+            pa.array(self.statuses, pa.string()),
+            pa.ListArray.from_arrays(pa.array(offsets), boxes),
+            pa.nulls(len(self.counts), pa.list_(_BOX)),
+        ]
+        return pa.table(columns, schema=FACES_SCHEMA)
 
 
 def with_metadata(table: pa.Table, metadata: Mapping[str, str]) -> pa.Table:
@@ -206,6 +247,16 @@ def _with_more(row: FaceRow, more: Faces) -> FaceRow:
     return replace(row, faces=faces, candidates=candidates)
 
 
+def only_labels(table: pa.Table, labels: Collection[str]) -> pa.Table:
+    """The table with just the boxes that have one of these labels; every image stays."""
+    flat = pc.list_flatten(table["boxes"]).combine_chunks()
+    kept = pc.is_in(pc.fill_null(pc.struct_field(flat, "label"), "face"), value_set=pa.array(list(labels), pa.string()))
+    owners = pc.list_parent_indices(table["boxes"]).combine_chunks().filter(kept).to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(table)))]).astype(np.int32)
+    boxes = pa.ListArray.from_arrays(pa.array(offsets), flat.filter(kept))
+    return table.set_column(table.schema.get_field_index("boxes"), FACES_SCHEMA.field("boxes"), boxes)
+
+
 def write_faces(path: Path, table: pa.Table) -> None:
     """Write a table of `FACES_SCHEMA` beside its place and rename it when whole."""
     beside = path.with_name(path.name + ".part")
@@ -227,7 +278,7 @@ def read_faces(path: Path) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: expected a Parquet file, got {one_line(error)}") from None
     table = _conformed(path, table)
-    _check_rows(path, table)
+    check_faces(path, table)
     return table
 
 
@@ -248,7 +299,13 @@ def _conformed(path: Path, table: pa.Table) -> pa.Table:
     return pa.table(columns, schema=FACES_SCHEMA).replace_schema_metadata(metadata)
 
 
-def _check_rows(path: Path, table: pa.Table) -> None:
+def check_faces(path: Path, table: pa.Table) -> None:
+    """Refuse a table of `FACES_SCHEMA` that is not sound.
+
+    Raises:
+        InputError: An image without a name or with several rows, an unknown status, or a box without area; the
+            message names `path`, image and field.
+    """
     ids = table["image_id"]
     if ids.null_count:
         raise InputError(f"{path}: column 'image_id': expected a name in every row, got {ids.null_count} nulls")

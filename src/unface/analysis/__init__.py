@@ -1,0 +1,1 @@
+"""Statistics, tables and figures out of result files; nothing here detects, trains or decodes."""
