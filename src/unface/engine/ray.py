@@ -4,7 +4,9 @@ Only names, rows and counts travel through Ray. Images are read and written by t
 output folder must lie where every node sees them.
 """
 
+import logging
 import os
+import socket
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +20,13 @@ from unface.engine.work import Advanced, Begun, Blame, Event, Finished, Task, do
 from unface.errors import InputError, UnfaceError, one_line
 
 _NOTHING = Advanced(0, 0, 0)
+_SECONDS_TO_ANSWER = 10.0
 _SECONDS_TO_START = 120.0
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # reports nothing to anybody
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would send the working folder to every node
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 
 
 @dataclass(eq=False)
@@ -50,21 +58,22 @@ class RayExecutor:
     """
 
     def __init__(self, workers: int | None, address: str | None, gpus_per_worker: float) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.update(_SETTINGS)
         try:
             import ray
         except ImportError:
             raise InputError("executor: expected Ray to be installed for it: install unface[ray]") from None
+        if address is not None:
+            _require_listener(address)
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"ray-address: expected a Ray cluster, got none there: {one_line(error)}") from None
-        self._ray = ray
+        self._ray: Any = ray
         self._pool: list[_Worker] = []
         options = {"num_cpus": 1, "num_gpus": gpus_per_worker, "scheduling_strategy": "SPREAD", "max_restarts": 0}
-        self._actor = ray.remote(**options)(_Actor)
-        self.workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._actor = self._ray.remote(**options)(_Actor)
+        self.workers = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +150,17 @@ class RayExecutor:
         if isinstance(message, Finished):
             worker.answer = worker.task = None
         return message if isinstance(message, Advanced | Finished) else None
+
+
+def _require_listener(address: str) -> None:
+    """Refuse an address at which nothing answers: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise InputError(f"ray-address: expected HOST:PORT, got {one_line(address)}")
+    try:
+        socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"ray-address: expected a Ray cluster at {one_line(address)}: {one_line(error)}") from None
 
 
 class _Actor:
