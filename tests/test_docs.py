@@ -9,7 +9,22 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
-COMMANDS = ["", "run", "detect", "obfuscate", "verify", "convert", "stats", "sample", "models", "models list", "models pull"]
+TURK = [f"mturk {name}" for name in ("publish", "status", "collect", "approve", "expire")]
+REVIEW = ["review", *(f"review {name}" for name in ("create", "serve", "invite", "status", "export", "mturk", *TURK))]
+COMMANDS = [
+    "",
+    "run",
+    "detect",
+    "obfuscate",
+    "verify",
+    "convert",
+    "stats",
+    "sample",
+    *REVIEW,
+    "models",
+    "models list",
+    "models pull",
+]
 REFERENCE = ROOT / "docs" / "cli.md"
 
 
@@ -45,7 +60,8 @@ def test_links_lead_somewhere(page):
 def test_commands_and_options_in_code_exist(page):
     known = reference()
     options = set(re.findall(r"--[a-z-]+", known))
-    for line in re.findall(r"\bunface ((?:run|detect|obfuscate|verify|convert|stats|sample|models)\b[^\n`|]*)", page.read_text()):
+    names = "|".join(command for command in COMMANDS if command and " " not in command)
+    for line in re.findall(rf"\bunface ((?:{names})\b[^\n`|]*)", page.read_text()):
         for option in re.findall(r"(?<=\s)--[a-z-]+", line):
             assert option in options, f"{page.name}: {line}"
 

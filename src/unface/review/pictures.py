@@ -1,0 +1,141 @@
+"""Images as browsers can show them: upright, in sRGB, and without metadata. Kept in memory, never on disk."""
+
+import io
+import threading
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from unface.images import Photo, decode, probe, scrub
+from unface.images.codecs import pillow
+
+LONGEST_SIDE_PX = 4096
+"""Larger images are shown smaller; their boxes are still in the image's own pixels."""
+
+_MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+_QUALITY = 92
+_ARITHMETIC = (b"\xff\xc9", b"\xff\xca")
+_MEMORY_BYTES = 256 << 20
+
+
+class Originals(Protocol):
+    """What a review needs of a dataset: see `unface.datasets`."""
+
+    @property
+    def root(self) -> Any:
+        """Where it is."""
+
+    def has(self, image_id: str) -> bool:
+        """Whether there is such an image; ImageError if its name cannot be one."""
+
+    def read(self, image_id: str) -> bytes:
+        """An image's bytes; ImageError where it cannot be read."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file for a browser."""
+
+    data: bytes
+    media_type: str
+
+
+def show(data: bytes) -> Picture:
+    """An image file as a browser can show it.
+
+    Grey and RGB JPEG, PNG and WebP of 8 bits, upright and not too large, keep their coded pixels; `scrub` takes the
+    rest out of the file. Everything else (TIFF, BMP, GIF, CMYK, 16 bits, rotated, larger) becomes a JPEG in sRGB. So
+    does what has an alpha channel, which is dropped: what a transparent pixel hides is seen, as by the detector.
+
+    Raises:
+        ImageError: Not an image that can be read.
+    """
+    header = probe(data)
+    plain = header.format in _MEDIA_TYPES and header.mode in ("L", "RGB") and header.orientation == 1
+    if plain and max(header.width, header.height) <= LONGEST_SIDE_PX:
+        clean = scrub(data)
+        if not _is_uncommon(header.format, clean):
+            return Picture(clean, _MEDIA_TYPES[header.format])
+    return Picture(_as_jpeg(decode(data)), "image/jpeg")
+
+
+def _is_uncommon(format: str, clean: bytes) -> bool:
+    """Whether browsers may show it otherwise than we decode it: arithmetic JPEG, PNG of 16 bits or with a tRNS."""
+    if format == "jpeg":
+        return any(marker in clean for marker in _ARITHMETIC)
+    return format == "png" and (clean[24] == 16 or b"tRNS" in clean)
+
+
+def _as_jpeg(photo: Photo) -> bytes:
+    pixels = _smaller(_srgb(photo))
+    return pillow.save(pixels, "RGB", "JPEG", quality=_QUALITY, subsampling=0)
+
+
+def _smaller(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = rgb.shape[:2]
+    scale = LONGEST_SIDE_PX / max(width, height)
+    if scale >= 1:
+        return rgb
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _srgb(photo: Photo) -> NDArray[np.uint8]:
+    """Upright pixels in sRGB, by the file's colour profile where it has one that works; shape (H, W, 3)."""
+    profile = _profile(photo.coding.parts)
+    if profile is None:
+        return photo.rgb()
+    pixels = photo.upright() if photo.mode == "CMYK" else photo.rgb()
+    if photo.mode == "CMYK" and pixels.dtype != np.uint8:
+        return photo.rgb()
+    source = pillow.image(np.ascontiguousarray(pixels), "CMYK" if photo.mode == "CMYK" else "RGB")
+    try:
+        embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted: Image.Image | None = ImageCms.profileToProfile(
+            source, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    except (ImageCms.PyCMSError, OSError):  # made for other channels, or one that LittleCMS refuses
+        return photo.rgb()
+    return photo.rgb() if converted is None else np.asarray(converted)
+
+
+def _profile(parts: Any) -> bytes | None:
+    if hasattr(parts, "profile"):
+        profile: bytes | None = parts.profile
+        return profile
+    chunk = parts.chunk(b"iCCP") if hasattr(parts, "chunk") else None
+    if chunk is None:
+        return None
+    return zlib.decompress(chunk.partition(b"\0")[2][1:])
+
+
+class Pictures:
+    """The dataset's images as browsers can show them; the latest stay in memory."""
+
+    def __init__(self, dataset: Originals) -> None:
+        self._dataset = dataset
+        self._kept: OrderedDict[str, Picture] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def picture(self, image_id: str) -> Picture:
+        """One image; ImageError where it cannot be read."""
+        with self._lock:
+            if image_id in self._kept:
+                self._kept.move_to_end(image_id)
+                return self._kept[image_id]
+        made = show(self._dataset.read(image_id))
+        with self._lock:
+            if image_id not in self._kept:
+                self._kept[image_id] = made
+                self._bytes += len(made.data)
+            while self._bytes > _MEMORY_BYTES:
+                _, dropped = self._kept.popitem(last=False)
+                self._bytes -= len(dropped.data)
+        return made
