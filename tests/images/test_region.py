@@ -137,6 +137,15 @@ def test_what_is_not_baseline_or_damaged_is_decoded_as_a_whole():
         )
 
 
+def tables_last(data):
+    """The quantisation tables behind the scan, where they are of no use."""
+    tables = b""
+    while (start := data.find(b"\xff\xdb")) >= 0:
+        end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+        tables, data = tables + data[start:end], data[:start] + data[end:]
+    return data[:-2] + tables + data[-2:]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -144,6 +153,7 @@ def test_what_is_not_baseline_or_damaged_is_decoded_as_a_whole():
         lambda data: data.replace(b"\xff\xdb\0\x43\0", b"\xff\xdb\0\x43\x07", 1),
         lambda data: data[: data.index(b"\xff\xc4") + 5] + bytes([1] * 16) + data[data.index(b"\xff\xc4") + 21 :],
         lambda data: b"not a picture",
+        lambda data: tables_last(data),
     ],
 )
 def test_what_decode_refuses(change):

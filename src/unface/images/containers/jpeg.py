@@ -137,6 +137,7 @@ class _Reader:
         self.adobe_transform: int | None = None
         self.icc_chunks: list[bytes] = []
         self.tables: dict[int, tuple[int, ...]] = {}
+        self.scan_tables: dict[int, tuple[int, ...]] = {}
         self.found: list[str] = []
         self._walk()
 
@@ -146,7 +147,7 @@ class _Reader:
             header=Header("jpeg", mode, width, height, self.orientation or 1),
             components=components,
             progressive=_FRAMES[self.frame_marker],
-            tables=self.tables,
+            tables=self.scan_tables,
             jfif=self.jfif,
             adobe_transform=self.adobe_transform,
             profile=self._profile(),
