@@ -201,7 +201,7 @@ class _Reader:
         if match is None:
             raise ImageError("JPEG: expected an end marker, got the end of the file (truncated)")
         self.body.append(self.data[start - 2 : match.start()].rstrip(b"\xff"))
-        self.body_end = len(self.body)
+        self.body_end, self.scan_tables = len(self.body), self.tables
         return match.start()
 
     def _take(self, marker: int, body: bytes) -> None:
