@@ -58,5 +58,5 @@ def test_the_same_figure_is_the_same_bytes(tmp_path):
 def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(InputError, match=r"expected matplotlib, found none; run: pip install 'unface\[study\]'"):
+    with pytest.raises(InputError, match=r"expected matplotlib, found none; run: pip install 'unface\[figures\]'"):
         figure2(summarize(classed()))
