@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
@@ -78,27 +78,37 @@ def create_app(store: Store, dataset: Originals, settings: Settings) -> FastAPI:
         desk = Desk(store, Policy.model_validate(review.policy), review.link_key, Pictures(dataset), settings.url)
         name = review.name
     metrics = health.Metrics()
+    app = make_app(
+        "unface review",
+        "People correct boxes. Boxes are pixels of the upright image. Every refusal changes nothing.",
+        settings,
+        [Middleware(health.Measured, metrics=metrics)],
+    )
+    app.state.desk, app.state.name, app.state.metrics = desk, name, metrics
+    for router in (worker.router, reviewer.router, admin.router, turk.router, health.router):
+        app.include_router(router)
+    mount_page(app, "index.html")
+    return app
+
+
+def make_app(title: str, description: str, settings: Settings, outermost: Sequence[Middleware] = ()) -> FastAPI:
+    """An application without routes: guards, security headers, one shape for every refusal."""
     hosts = [str(urlsplit(settings.url).hostname), *settings.hosts]
-    app = FastAPI(
-        title="unface review",
+    return FastAPI(
+        title=title,
         version=__version__,
-        description="People correct boxes. Boxes are pixels of the upright image. Every refusal changes nothing.",
+        description=description,
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
         middleware=[
-            Middleware(health.Measured, metrics=metrics),
+            *outermost,
             Middleware(Guard, frames=settings.frames, https=settings.url.startswith("https:")),
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
         ],
         exception_handlers=_HANDLERS,
         lifespan=_few_threads,
     )
-    app.state.desk, app.state.name, app.state.metrics = desk, name, metrics
-    for router in (worker.router, reviewer.router, admin.router, turk.router, health.router):
-        app.include_router(router)
-    _mount_page(app)
-    return app
 
 
 @asynccontextmanager
@@ -108,9 +118,15 @@ async def _few_threads(_: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-def _mount_page(app: FastAPI) -> None:
-    if (PAGE_DIR / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=PAGE_DIR, html=True), name="page")
+def mount_page(app: FastAPI, page: str) -> None:
+    """Serve the built pages, and this one at `/`; after all routes."""
+    if (PAGE_DIR / page).is_file():
+
+        @app.get("/", include_in_schema=False)
+        def entry() -> FileResponse:
+            return FileResponse(PAGE_DIR / page)
+
+        app.mount("/", StaticFiles(directory=PAGE_DIR), name="page")
         return
 
     @app.get("/", include_in_schema=False)
