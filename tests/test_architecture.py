@@ -14,6 +14,7 @@ FLOORS = {
     "faces": 2,
     "datasets": 2,
     "weights": 2,
+    "predictions": 2,
     "engine": 3,
     "detect": 4,
     "obfuscate": 4,
