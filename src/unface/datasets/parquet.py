@@ -1,10 +1,9 @@
 """A dataset of Parquet files: images in a column of Hugging Face's `Image` struct, or of plain bytes."""
 
-import hashlib
 import json
 import re
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -16,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from unface.datasets import media
-from unface.datasets.dataset import MAX_FILE_BYTES, Entry, Part, Survey, inside
+from unface.datasets.archives import Archives, ArchiveSink
+from unface.datasets.dataset import MAX_FILE_BYTES, Entry
 from unface.datasets.storage import Storage
 from unface.errors import ImageError, InputError, one_line
 
@@ -31,49 +31,15 @@ _PROBED_ROWS = 64
 
 
 @dataclass(frozen=True)
-class ParquetDataset:
+class ParquetDataset(Archives):
     """Parquet files below a root.
 
     An image's id is its file and its row in eight digits, `train.parquet/00000012`, and the column's name behind a
-    dot if there are several columns of images.
-
-    Attributes:
-        storage: Where they are.
-        names: Their paths below the root, where only some are meant; None for all.
+    dot if there are several columns of images. They come in order of rows, then of columns; empty cells are none.
     """
 
-    storage: Storage
-    names: tuple[str, ...] | None = None
     kind = "parquet"
-
-    @property
-    def root(self) -> Any:
-        """Where the files are."""
-        return self.storage.root
-
-    def files(self) -> dict[str, str]:
-        """Every file below the root, and a stamp that changes with its content."""
-        return self.storage.files()
-
-    def survey(self) -> Survey:
-        """One part a file, sorted by name."""
-        parts, others = self.storage.archives(SUFFIX, self.names)
-        return Survey(parts, None, (), others)
-
-    def entries(self, part: Part) -> Iterator[Entry]:
-        """The images of a file in order of rows, then of columns; empty cells are none."""
-        if part.images is not None:
-            yield from map(Entry, part.images)
-            return
-        table = self.table(part.name)
-        for row, cells in table.rows():
-            for column, data in cells.items():
-                if data is not None:
-                    yield Entry(f"{part.name}/{table.name_of(row, column)}")
-
-    def has_part(self, part: Part) -> bool:
-        """Whether the archive is there."""
-        return part.images is not None or bool(self.storage.stamp(part.name))
+    suffix = SUFFIX
 
     def read(self, image_id: str) -> bytes:
         """A cell's bytes."""
@@ -85,31 +51,24 @@ class ParquetDataset:
             raise ImageError(f"expected at most {MAX_FILE_BYTES} bytes in an image, got {len(data)}")
         return data
 
-    def has(self, image_id: str) -> bool:
-        """Whether the cell is not empty."""
-        try:
-            table, row, column = self._find(image_id)
-            return table.cell(row, column) is not None
-        except InputError:
-            return False
-        except ImageError:  # in no file of the dataset: beside them
-            return bool(self.storage.stamp(image_id))
-
-    def path_of(self, image_id: str) -> Path:
-        """None has a file of its own."""
-        raise InputError("link: expected a folder of images, got Parquet, whose images have no files of their own")
-
-    def published(self, folder: Path) -> "ParquetDataset":
-        """What a sink wrote there."""
-        return ParquetDataset(Storage(str(folder.resolve())))
-
     def sink(self, folder: Path, parts_dir: Path) -> "ParquetSink":
         """Files of the same names."""
-        return ParquetSink(self, folder, parts_dir)
+        return ParquetSink(folder, parts_dir, dataset=self)
 
     def table(self, name: str) -> "Table":
         """A file, opened; InputError if it cannot be read or has no images."""
         return _open(self.storage, name, self.storage.stamp(name))
+
+    def _entries(self, name: str) -> Iterator[Entry]:
+        table = self.table(name)
+        for row, cells in table.rows():
+            for column, data in cells.items():
+                if data is not None:
+                    yield Entry(f"{name}/{table.name_of(row, column)}")
+
+    def _holds(self, image_id: str) -> bool:
+        table, row, column = self._find(image_id)
+        return table.cell(row, column) is not None
 
     def _find(self, image_id: str) -> "tuple[Table, int, str]":
         match = _ID.fullmatch(image_id)
@@ -277,65 +236,17 @@ def _bytes_of(column: pa.Array) -> list[bytes | None]:
     return cells
 
 
-@dataclass
-class ParquetSink:
+@dataclass(kw_only=True)
+class ParquetSink(ArchiveSink):
     """Writes files of the same names: same rows, columns, row groups and notes, images in their safe form.
 
     The cell of an image that failed is empty; of a struct its `path` goes too, since readers would look for it.
     """
 
     dataset: ParquetDataset
-    root: Path
-    parts_dir: Path
-    _writing: "_Writing | None" = field(default=None, repr=False)
 
-    def open(self) -> None:
-        """Make the folders."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        self.parts_dir.mkdir(parents=True, exist_ok=True)
-
-    def clashes(self, parts: Sequence[Part]) -> set[str]:
-        """Rows never do."""
-        return set()
-
-    def begin(self, part: Part) -> None:
-        """Open the file to write, beside its place; what an earlier run published there goes."""
-        self.remove_part(part.name)
-        beside = self.parts_dir / hashlib.sha256(part.name.encode()).hexdigest()
-        self._writing = _Writing(_open_anew(self.dataset, part.name), beside)
-
-    def write(self, image_id: str, data: bytes) -> None:
-        """Publish an image; all rows before its own are written now."""
-        assert self._writing is not None
-        match = _ID.fullmatch(image_id)
-        assert match is not None
-        self._writing.put(int(match[2]), match[3] or self._writing.table.images[0], data)
-
-    def link(self, image_id: str, original: Path) -> None:
-        """Nothing in a Parquet file can be linked."""
-        raise InputError("link: expected a folder of images, got Parquet")
-
-    def remove(self, image_id: str) -> None:
-        """What is not written is not there."""
-
-    def finish(self) -> None:
-        """Write the rest, and publish the file."""
-        assert self._writing is not None
-        self._writing.close()
-        place = self.root / inside(self._writing.table.name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        self._writing.beside.replace(place)
-        self._writing = None
-
-    def remove_part(self, part_name: str) -> None:
-        """Make sure that an archive is not published."""
-        (self.root / inside(part_name)).unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Remove what interrupted writes left."""
-        for part in self.parts_dir.iterdir():
-            part.unlink()
-        self.parts_dir.rmdir()
+    def _begun(self, name: str, beside: Path) -> "_Writing":
+        return _Writing(_open_anew(self.dataset, name), beside)
 
 
 def _open_anew(dataset: ParquetDataset, name: str) -> Table:
@@ -347,7 +258,7 @@ class _Writing:
     """A file that is being written, row group by row group."""
 
     def __init__(self, table: Table, beside: Path) -> None:
-        self.table, self.beside = table, beside
+        self.table = table
         groups = range(table.file.metadata.num_row_groups)
         self._rows = chain.from_iterable(_batches(table.file, table.name, row_groups=[group]) for group in groups)
         self._images: dict[tuple[int, str], bytes] = {}
@@ -356,10 +267,13 @@ class _Writing:
         self._ends = _group_ends(table.file)
         self._writer = pq.ParquetWriter(beside, table.file.schema_arrow, compression=_compressions(table.file))
 
-    def put(self, row: int, column: str, data: bytes) -> None:
+    def put(self, image_id: str, data: bytes) -> None:
         """Take an image; rows before its own are complete."""
+        match = _ID.fullmatch(image_id)
+        assert match is not None
+        row = int(match[2])
         self._write_until(row)
-        self._images[row, column] = data
+        self._images[row, match[3] or self.table.images[0]] = data
 
     def close(self) -> None:
         """Write the rest."""

@@ -4,19 +4,19 @@ Archives are hostile input: nothing is ever extracted, and only regular files wi
 """
 
 import copy
-import hashlib
 import io
 import tarfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from unface.datasets import media
-from unface.datasets.dataset import MAX_FILE_BYTES, Entry, Part, Survey, inside
+from unface.datasets.archives import Archives, ArchiveSink
+from unface.datasets.dataset import MAX_FILE_BYTES, Entry, inside
 from unface.datasets.storage import Storage
 from unface.errors import ImageError, InputError, one_line
 from unface.images import SUFFIXES
@@ -27,48 +27,15 @@ _MOST_HEADER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class WebDataset:
+class WebDataset(Archives):
     """Tar archives below a root.
 
-    Attributes:
-        storage: Where they are.
-        names: Their paths below the root, where only some are meant; None for all.
+    An image is what its suffix or its first bytes say is one. Refused are links, devices, sparse files, names
+    that leave the archive, a name that was there before, and films and images of kinds that cannot be read.
     """
 
-    storage: Storage
-    names: tuple[str, ...] | None = None
     kind = "webdataset"
-
-    @property
-    def root(self) -> Any:
-        """Where the archives are."""
-        return self.storage.root
-
-    def files(self) -> dict[str, str]:
-        """Every file below the root, and a stamp that changes with its content."""
-        return self.storage.files()
-
-    def survey(self) -> Survey:
-        """One part an archive, sorted by name."""
-        parts, others = self.storage.archives(SUFFIX, self.names)
-        return Survey(parts, None, (), others)
-
-    def entries(self, part: Part) -> Iterator[Entry]:
-        """The images of an archive in order, and what is refused.
-
-        An image is what its suffix or its first bytes say is one. Refused are links, devices, sparse files, names
-        that leave the archive, a name that was there before, and films and images of kinds that cannot be read.
-        """
-        if part.images is not None:
-            yield from map(Entry, part.images)
-            return
-        for member in self.archive(part.name).members:
-            if member.is_image or member.refused:
-                yield Entry(f"{part.name}/{member.name}", member.refused)
-
-    def has_part(self, part: Part) -> bool:
-        """Whether the archive is there."""
-        return part.images is not None or bool(self.storage.stamp(part.name))
+    suffix = SUFFIX
 
     def read(self, image_id: str) -> bytes:
         """A member's bytes."""
@@ -79,26 +46,17 @@ class WebDataset:
             raise ImageError(member.refused)
         return archive.read(member)
 
-    def has(self, image_id: str) -> bool:
-        """Whether the archive holds it."""
-        try:
-            return self._find(image_id)[1] is not None
-        except InputError:
-            return False
-        except ImageError:  # in no archive: beside them
-            return bool(self.storage.stamp(image_id))
-
-    def path_of(self, image_id: str) -> Path:
-        """None has a file of its own."""
-        raise InputError("link: expected a folder of images, got tar archives, whose images have no files of their own")
-
-    def published(self, folder: Path) -> "WebDataset":
-        """What a sink wrote there."""
-        return WebDataset(Storage(str(folder.resolve())))
-
     def sink(self, folder: Path, parts_dir: Path) -> "TarSink":
         """Archives of the same names."""
-        return TarSink(self, folder, parts_dir)
+        return TarSink(folder, parts_dir, dataset=self)
+
+    def _entries(self, name: str) -> Iterator[Entry]:
+        for member in self.archive(name).members:
+            if member.is_image or member.refused:
+                yield Entry(f"{name}/{member.name}", member.refused)
+
+    def _holds(self, image_id: str) -> bool:
+        return self._find(image_id)[1] is not None
 
     def _find(self, image_id: str) -> "tuple[Archive, Member | None]":
         part, separator, name = image_id.partition(f"{SUFFIX}/")
@@ -227,71 +185,24 @@ def _is_plain(name: str) -> bool:
         return False
 
 
-@dataclass
-class TarSink:
+@dataclass(kw_only=True)
+class TarSink(ArchiveSink):
     """Writes archives of the same names: same members in the same order, images in their safe form.
 
     A sample whose images all failed is left out with all its files; so is what the dataset refuses.
     """
 
     dataset: WebDataset
-    root: Path
-    parts_dir: Path
-    _writing: "_Writing | None" = field(default=None, repr=False)
 
-    def open(self) -> None:
-        """Make the folders."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        self.parts_dir.mkdir(parents=True, exist_ok=True)
-
-    def clashes(self, parts: Sequence[Part]) -> set[str]:
-        """Names inside an archive never do."""
-        return set()
-
-    def begin(self, part: Part) -> None:
-        """Open the archive to write, beside its place; what an earlier run published there goes."""
-        self.remove_part(part.name)
-        self._writing = _Writing.open(self.dataset.archive(part.name), part.name, self.parts_dir)
-
-    def write(self, image_id: str, data: bytes) -> None:
-        """Publish an image; all that stands before its sample is written now."""
-        assert self._writing is not None
-        self._writing.put(image_id.partition(f"{SUFFIX}/")[2], data)
-
-    def link(self, image_id: str, original: Path) -> None:
-        """Nothing in an archive can be linked."""
-        raise InputError("link: expected a folder of images, got tar archives")
-
-    def remove(self, image_id: str) -> None:
-        """What is not written is not there."""
-
-    def finish(self) -> None:
-        """Write the rest, and publish the archive."""
-        assert self._writing is not None
-        part = self._writing.close()
-        place = self.root / inside(self._writing.name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(place)
-        self._writing = None
-
-    def remove_part(self, part_name: str) -> None:
-        """Make sure that an archive is not published."""
-        (self.root / inside(part_name)).unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Remove what interrupted writes left."""
-        for part in self.parts_dir.iterdir():
-            part.unlink()
-        self.parts_dir.rmdir()
+    def _begun(self, name: str, beside: Path) -> "_Writing":
+        return _Writing.open(self.dataset.archive(name), beside)
 
 
 @dataclass(eq=False)
 class _Writing:
     """An archive that is being written, sample by sample."""
 
-    name: str
     archive: Archive
-    part: Path
     file: IO[bytes]
     tar: tarfile.TarFile
     samples: list[list[Member]]
@@ -300,28 +211,27 @@ class _Writing:
     images: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, archive: Archive, name: str, parts_dir: Path) -> "_Writing":
-        part = parts_dir / hashlib.sha256(name.encode()).hexdigest()
+    def open(cls, archive: Archive, beside: Path) -> "_Writing":
         samples = [list(group) for _, group in groupby(archive.members, key=lambda member: member.key)]
         place = {
             member.name: number for number, sample in enumerate(samples) for member in sample if not member.refused
         }
-        file = part.open("wb")
-        writing = cls(name, archive, part, file, tarfile.open(fileobj=file, mode="w"), samples, place)  # noqa: SIM115
+        file = beside.open("wb")
+        writing = cls(archive, file, tarfile.open(fileobj=file, mode="w"), samples, place)  # noqa: SIM115
         weakref.finalize(writing, file.close)
         return writing
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, image_id: str, data: bytes) -> None:
         """Take an image; samples before its own are complete."""
+        name = image_id.partition(f"{SUFFIX}/")[2]
         self._write_until(self.place[name])
         self.images[name] = data
 
-    def close(self) -> Path:
-        """Write the rest; returns the whole archive, beside its place."""
+    def close(self) -> None:
+        """Write the rest."""
         self._write_until(len(self.samples))
         self.tar.close()
         self.file.close()
-        return self.part
 
     def _write_until(self, sample: int) -> None:
         for members in self.samples[self.next_sample : sample]:
