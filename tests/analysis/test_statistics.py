@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from unface.analysis.statistics import SUPERCATEGORIES, summarize
 from unface.analysis.tables import classes, tables_of
-from unface.analysis.wordnet import is_wnid, load_nouns
+from unface.analysis.wordnet import load_nouns
 from unface.boxes import union_area, union_areas
 from unface.errors import InputError
 from unface.faces import FaceRow, Faces, faces_table
+from unface.faces.classes import is_wnid
 from unface.faces.table import FACES_SCHEMA
 
 corner = st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(1, 12)] * 2)

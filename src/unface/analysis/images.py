@@ -8,9 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from unface.analysis.wordnet import is_wnid
-
-NO_CLASS = -1
+from unface.faces.classes import classes_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +38,7 @@ class Images:
 
 
 def images_of(table: pa.Table) -> Images:
-    """The images that did not fail.
-
-    An image's class is the folder that it lies in. Where any of those folders is named by a wnid, only such folders are
-    classes: `val/x.JPEG` of ILSVRC has none.
-    """
+    """The images that did not fail."""
     table = table.select(["image_id", "width", "height", "status", "boxes"])
     failed = pc.equal(table["status"], "failed")
     if pc.any(failed).as_py():
@@ -52,7 +46,7 @@ def images_of(table: pa.Table) -> Images:
     boxes = _one(pc.list_flatten(table["boxes"]))
     sides = [pc.struct_field(boxes, side).to_numpy(zero_copy_only=False) for side in ("x0", "y0", "x1", "y1")]
     ids = _one(table["image_id"])
-    names, classes = _classes(ids)
+    names, classes = classes_of(ids)
     return Images(
         ids,
         _one(table["status"]),
@@ -67,19 +61,6 @@ def images_of(table: pa.Table) -> Images:
 def _one(column: pa.ChunkedArray) -> Any:
     """The column as one array, not copied where it is one already."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _classes(image_ids: pa.Array) -> tuple[list[str], NDArray[np.int64]]:
-    parts = pc.split_pattern(image_ids, "/", max_splits=1, reverse=True)
-    nested = pc.greater(pc.list_value_length(parts), 1)
-    folders = pc.if_else(nested, pc.list_element(parts, 0), "").dictionary_encode()
-    names = [folder.rpartition("/")[2] for folder in folders.dictionary.to_pylist()]
-    if any(map(is_wnid, names)):
-        names = [name if is_wnid(name) else "" for name in names]
-    known = sorted(set(names) - {""})
-    place = {name: number for number, name in enumerate(known)} | {"": NO_CLASS}
-    codes = np.array([place[name] for name in names], np.int64)
-    return known, codes[folders.indices.to_numpy()] if len(image_ids) else np.zeros(0, np.int64)
 
 
 def below(images: Images, folder: str) -> NDArray[np.bool_]:

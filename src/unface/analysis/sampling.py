@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from unface.analysis.images import NO_CLASS, Images, below, images_of
+from unface.analysis.images import Images, below, images_of
 from unface.analysis.wordnet import load_nouns
 from unface.errors import InputError
+from unface.faces.classes import NO_CLASS
 
 RANDOM, HARDEST = "random", "hardest"
 

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from unface.analysis.images import NO_CLASS, Images, below, images_of
-from unface.analysis.wordnet import is_wnid, load_nouns
+from unface.analysis.images import Images, below, images_of
+from unface.analysis.wordnet import load_nouns
 from unface.boxes import union_areas
+from unface.faces.classes import NO_CLASS, is_wnid
 
 SUPERCATEGORIES = ("clothing.n.01", "wheeled_vehicle.n.01", "musical_instrument.n.01", "bird.n.01", "insect.n.01")
 """Those of the paper's Table 2."""

@@ -75,8 +75,8 @@ def _audit(
     from dataclasses import asdict
 
     from unface.analysis.audit import audit, certainty, table1
-    from unface.analysis.wordnet import is_wnid
     from unface.faces import read_faces
+    from unface.faces.classes import is_wnid
 
     drawn = _read_sample(task / "sample.json")
     audited = {"detected": read_faces(faces)}

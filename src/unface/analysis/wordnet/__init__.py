@@ -3,7 +3,6 @@
 `nouns.parquet` is made by `make_nouns.py`; its licence is in `LICENSE`.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -16,13 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from unface.errors import InputError, one_line
-
-_WNID = re.compile(r"n\d{8}")
-
-
-def is_wnid(text: str) -> bool:
-    """Whether a text looks like a wnid: n and eight digits."""
-    return _WNID.fullmatch(text) is not None
+from unface.faces.classes import is_wnid
 
 
 @dataclass(frozen=True, eq=False)
