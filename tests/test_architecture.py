@@ -20,6 +20,7 @@ FLOORS = {
     "obfuscate": 4,
     "verify": 5,
     "review": 5,
+    "study": 5,
     "analysis": 6,
     "report": 6,
     "cli": 7,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from unface import __version__
-from unface.cli import models, review
+from unface.cli import models, review, study
 from unface.cli.convert import convert
 from unface.cli.detect import detect
 from unface.cli.obfuscate import obfuscate
@@ -37,6 +37,7 @@ app.command()(convert)
 app.command()(stats)
 app.command()(sample)
 app.add_typer(review.app, name="review")
+app.add_typer(study.app, name="study")
 app.add_typer(models.app, name="models")
 
 
