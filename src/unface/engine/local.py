@@ -13,10 +13,8 @@ from typing import Any, Self
 
 from unface.engine.ledger import Ledger
 from unface.engine.stage import Stage
-from unface.engine.work import Advanced, Begun, Blame, Event, Finished, Task, do_task
-from unface.errors import InputError, UnfaceError, one_line
-
-_NOTHING = Advanced(0, 0, 0)
+from unface.engine.work import Blame, Event, Finished, Task, Worker, do_task, told
+from unface.errors import UnfaceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +22,20 @@ class _Ready:
     """A worker has set up its stage."""
 
 
-@dataclass(slots=True)
-class _Worker:
+@dataclass(eq=False)
+class _Process(Worker):
+    """A worker process; `ready` when it has set up its stage."""
+
     process: BaseProcess
     pipe: "Connection[Any, Any]"
-    stage: Stage | None = None
     ready: bool = False
-    task: Task | None = None
-    begun: str | None = None
-    done: Advanced = _NOTHING
 
-    def take(self, task: Task, stage: Stage, ledger: Ledger) -> None:
+    def give(self, task: Task, stage: Stage, ledger: Ledger) -> None:
         if self.stage is not stage:
             self.stage, self.ready = stage, False
             self.pipe.send((stage, ledger))
-        self.task, self.begun, self.done = task, None, _NOTHING
+        self.take(task)
         self.pipe.send(task)
-
-    def count(self, event: Advanced) -> None:
-        done = self.done
-        self.done = Advanced(done.images + event.images, done.faces + event.faces, done.failed + event.failed)
 
 
 class LocalExecutor:
@@ -57,7 +49,7 @@ class LocalExecutor:
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
         self.workers = workers
         self._context = _context(preload)
-        self._pool: list[_Worker] = []
+        self._pool: list[_Process] = []
 
     def __enter__(self) -> Self:
         return self
@@ -82,12 +74,12 @@ class LocalExecutor:
         waiting = iter(tasks)
         again: list[Task] = []
         blame = Blame()
-        busy: list[_Worker] = []
+        busy: list[_Process] = []
         idle = list(self._pool)
         while True:
             while len(busy) < self.workers and (task := again.pop() if again else next(waiting, None)):
                 worker = idle.pop() if idle else self._start()
-                worker.take(task, stage, ledger)
+                worker.give(task, stage, ledger)
                 busy.append(worker)
             if not busy:
                 return
@@ -98,33 +90,30 @@ class LocalExecutor:
                 except (EOFError, OSError):
                     busy.remove(worker)
                     again.append(self._bury(worker, blame))
-                    yield Advanced(-worker.done.images, -worker.done.faces, -worker.done.failed)
+                    yield worker.undone()
                     continue
                 if isinstance(message, UnfaceError):
                     raise message
                 if isinstance(message, _Ready):
                     worker.ready = True
-                elif isinstance(message, Begun):
-                    worker.begun = message.image_id
-                elif isinstance(message, Advanced):
-                    worker.count(message)
-                    yield message
-                elif isinstance(message, Finished):
+                    continue
+                worker.note(message)
+                if isinstance(message, Finished):
                     busy.remove(worker)
                     idle.append(worker)
-                    yield message
+                yield message
 
-    def _start(self) -> _Worker:
+    def _start(self) -> _Process:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs,), daemon=True)
         with _interrupt_held_back():
             process.start()
         theirs.close()
-        worker = _Worker(process, ours)
+        worker = _Process(process, ours)
         self._pool.append(worker)
         return worker
 
-    def _bury(self, worker: _Worker, blame: Blame) -> Task:
+    def _bury(self, worker: _Process, blame: Blame) -> Task:
         """Remove a dead worker; returns the task to do in place of its own."""
         worker.process.join()
         worker.pipe.close()
@@ -188,9 +177,5 @@ def _work(pipe: "Connection[Any, Any]") -> None:
                     pipe.send(_Ready())
             except BrokenPipeError:
                 raise
-            except UnfaceError as error:
-                pipe.send(error)
-            except OSError as error:
-                pipe.send(InputError(f"{one_line(error.filename or 'the system')}: {error.strerror or error}"))
             except Exception as error:
-                pipe.send(UnfaceError(f"{type(error).__name__}: {one_line(error)}"))
+                pipe.send(told(error))

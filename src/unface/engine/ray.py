@@ -16,10 +16,9 @@ from typing import Any, Self
 
 from unface.engine.ledger import Ledger
 from unface.engine.stage import Stage
-from unface.engine.work import Advanced, Begun, Blame, Event, Finished, Task, do_task
+from unface.engine.work import Blame, Event, Finished, Task, Worker, do_task, told
 from unface.errors import InputError, UnfaceError, one_line
 
-_NOTHING = Advanced(0, 0, 0)
 _SECONDS_TO_ANSWER = 10.0
 _SECONDS_TO_START = 120.0
 _SETTINGS = {
@@ -30,19 +29,11 @@ _SETTINGS = {
 
 
 @dataclass(eq=False)
-class _Worker:
-    """An actor, and what it is doing: `answer` tells of it, event by event."""
+class _OnCluster(Worker):
+    """An actor; `answer` tells of what it is doing, event by event."""
 
     actor: Any
-    stage: Stage | None = None
     answer: Any = None
-    task: Task | None = None
-    begun: str | None = None
-    done: Advanced = _NOTHING
-
-    def count(self, event: Advanced) -> None:
-        done = self.done
-        self.done = Advanced(done.images + event.images, done.faces + event.faces, done.failed + event.failed)
 
 
 class RayExecutor:
@@ -70,7 +61,7 @@ class RayExecutor:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"ray-address: expected a Ray cluster, got none there: {one_line(error)}") from None
         self._ray: Any = ray
-        self._pool: list[_Worker] = []
+        self._pool: list[_OnCluster] = []
         options = {"num_cpus": 1, "num_gpus": gpus_per_worker, "scheduling_strategy": "SPREAD", "max_restarts": 0}
         self._actor = self._ray.remote(**options)(_Actor)
         self.workers = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
@@ -100,12 +91,12 @@ class RayExecutor:
         task = next(waiting, None)
         while task is not None or any(worker.task is not None for worker in self._pool):
             while len(self._pool) < self.workers and task is not None:
-                self._pool.append(_Worker(self._actor.remote()))
+                self._pool.append(_OnCluster(self._actor.remote()))
             for worker in self._pool:
                 if worker.answer is None and worker.stage is not stage:
                     worker.answer = worker.actor.begin.remote(stage, ledger)
                 elif worker.answer is None and task is not None:
-                    worker.task, worker.begun, worker.done = task, None, _NOTHING
+                    worker.take(task)
                     worker.answer = worker.actor.do.options(num_returns="streaming").remote(task)
                     task = again.pop() if again else next(waiting, None)
             for worker in self._answered():
@@ -120,12 +111,12 @@ class RayExecutor:
                         task = lost
                     else:
                         again.append(lost)
-                    yield Advanced(-worker.done.images, -worker.done.faces, -worker.done.failed)
+                    yield worker.undone()
                     continue
                 if event is not None:
                     yield event
 
-    def _answered(self) -> list[_Worker]:
+    def _answered(self) -> list[_OnCluster]:
         """The workers of which there is something to tell; waits for one."""
         answers = {worker.answer: worker for worker in self._pool if worker.answer is not None}
         ready, _ = self._ray.wait(list(answers), num_returns=1, timeout=_SECONDS_TO_START, fetch_local=False)
@@ -133,8 +124,8 @@ class RayExecutor:
             raise UnfaceError(f"no worker could start on the Ray cluster within {_SECONDS_TO_START:.0f} s")
         return [answers[answer] for answer in ready]
 
-    def _event_of(self, worker: _Worker, stage: Stage) -> Event | None:
-        """What a worker tells."""
+    def _event_of(self, worker: _OnCluster, stage: Stage) -> Event | None:
+        """What a worker tells; None when it has set up the stage."""
         if worker.task is None:
             message = self._ray.get(worker.answer)
             worker.answer, worker.stage = None, stage
@@ -142,14 +133,13 @@ class RayExecutor:
             message = self._ray.get(next(worker.answer))
         if isinstance(message, UnfaceError):
             raise message
-        if isinstance(message, Begun):
-            worker.begun = message.image_id
+        if message is None:
             return None
-        if isinstance(message, Advanced):
-            worker.count(message)
+        worker.note(message)
         if isinstance(message, Finished):
-            worker.answer = worker.task = None
-        return message if isinstance(message, Advanced | Finished) else None
+            worker.answer = None
+        event: Event = message
+        return event
 
 
 def _require_listener(address: str) -> None:
@@ -172,7 +162,7 @@ class _Actor:
         try:
             stage.setup()
         except Exception as error:
-            return _told(error)
+            return told(error)
         return None
 
     def do(self, task: Task) -> Iterator[Event | UnfaceError]:
@@ -183,7 +173,7 @@ class _Actor:
             try:
                 events.put(Finished(do_task(self._stage, self._ledger, task, events.put)))
             except Exception as error:
-                events.put(_told(error))
+                events.put(told(error))
 
         threading.Thread(target=work, daemon=True).start()
         while True:
@@ -191,15 +181,6 @@ class _Actor:
             yield event
             if isinstance(event, Finished | UnfaceError):
                 return
-
-
-def _told(error: Exception) -> UnfaceError:
-    """What went wrong, as one line."""
-    if isinstance(error, UnfaceError):
-        return error
-    if isinstance(error, OSError):
-        return InputError(f"{one_line(error.filename or 'the system')}: {error.strerror or error}")
-    return UnfaceError(f"{type(error).__name__}: {one_line(error)}")
 
 
 def _is_of_node(error: Exception) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from unface.engine.ledger import Done, Ledger
 from unface.engine.shards import Shard
 from unface.engine.stage import Stage
-from unface.errors import ImageError, UnfaceError, one_line
+from unface.errors import ImageError, InputError, UnfaceError, one_line
 
 FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
 """System errors that are no image's fault: they end the run, which can be resumed."""
@@ -161,6 +161,50 @@ def peak_memory_bytes() -> int:
     """The largest resident size this process has had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def told(error: Exception) -> UnfaceError:
+    """What went wrong outside any image, as an error of one line."""
+    if isinstance(error, UnfaceError):
+        return error
+    if isinstance(error, OSError):
+        return InputError(f"{one_line(error.filename or 'the system')}: {error.strerror or error}")
+    return UnfaceError(f"{type(error).__name__}: {one_line(error)}")
+
+
+@dataclass(eq=False)
+class Worker:
+    """What an executor knows of one of its workers.
+
+    Attributes:
+        stage: The stage that it was told to set up.
+        task: What it is doing.
+        begun: The image that it has begun, where it tells.
+        done: What it has done of the task.
+    """
+
+    stage: Stage | None = field(default=None, kw_only=True)
+    task: Task | None = field(default=None, kw_only=True)
+    begun: str | None = field(default=None, kw_only=True)
+    done: Advanced = field(default=Advanced(0, 0, 0), kw_only=True)
+
+    def take(self, task: Task) -> None:
+        """Note that it begins a task."""
+        self.task, self.begun, self.done = task, None, Advanced(0, 0, 0)
+
+    def note(self, event: Event) -> None:
+        """Note what it tells."""
+        done = self.done
+        if isinstance(event, Begun):
+            self.begun = event.image_id
+        elif isinstance(event, Advanced):
+            self.done = Advanced(done.images + event.images, done.faces + event.faces, done.failed + event.failed)
+        else:
+            self.task = None
+
+    def undone(self) -> Advanced:
+        """What to take back if it died."""
+        return Advanced(-self.done.images, -self.done.faces, -self.done.failed)
 
 
 class Blame:
