@@ -24,7 +24,8 @@ class Site:
     def __init__(self, store: Store, root: Path, policy: Policy = SMALL, **how: int) -> None:
         self.store, self.policy = store, policy
         make_review(store, root, policy=policy, **how)
-        self.app = create_app(store, open_dataset(root), Settings(URL))
+        self.dataset = open_dataset(root)
+        self.app = create_app(store, self.dataset, Settings(URL))
         self.now = NOON
         self.desk = self.app.state.desk
         self.desk.now = lambda: self.now

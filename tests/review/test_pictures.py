@@ -122,6 +122,8 @@ def test_what_is_no_image_is_refused(data):
 class Counting:
     """A dataset that counts how often a file is read."""
 
+    kind = "folder"
+
     def __init__(self) -> None:
         self.read_ids: list[str] = []
 

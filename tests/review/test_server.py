@@ -383,7 +383,7 @@ def test_every_response_carries_the_security_headers(site, path):
 
 def test_frames_and_https(site, tmp_path):
     settings = Settings("https://review.example.org", frames=("https://worker.mturk.com",))
-    app = create_app(site.store, site.desk.pictures._dataset, settings)
+    app = create_app(site.store, site.dataset, settings)
     from fastapi.testclient import TestClient
 
     headers = TestClient(app, base_url="https://review.example.org").get("/api/health").headers
@@ -461,7 +461,7 @@ def test_the_page_says_that_it_is_missing_or_is_served(site, tmp_path, monkeypat
     monkeypatch.setattr(module, "PAGE_DIR", tmp_path / "page")
     from fastapi.testclient import TestClient
 
-    client = TestClient(create_app(site.store, site.desk.pictures._dataset, Settings(URL)), base_url=URL)
+    client = TestClient(create_app(site.store, site.dataset, Settings(URL)), base_url=URL)
     assert "review" in client.get("/").text
     assert client.get("/assets/a.js").headers["content-type"].startswith("text/javascript")
     assert client.get("/api/health").json() == {"status": "ok"}
@@ -507,7 +507,7 @@ def test_one_slot_submitted_by_many_at_once(store, tmp_path):
 def test_a_store_without_a_review_is_refused(tmp_path, site):
     empty = open_store(str(tmp_path / "empty.db"), create=True)
     with pytest.raises(InputError, match="expected a review in the store"):
-        create_app(empty, site.desk.pictures._dataset, Settings(URL))
+        create_app(empty, site.dataset, Settings(URL))
     empty.close()
 
 

@@ -4,6 +4,8 @@ import io
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from unface.errors import ImageError, InputError
 from unface.images import Photo, decode, probe, scrub
 from unface.images.codecs import pillow
 
@@ -26,6 +29,10 @@ _MEMORY_BYTES = 256 << 20
 
 class Originals(Protocol):
     """What a review needs of a dataset: see `unface.datasets`."""
+
+    @property
+    def kind(self) -> str:
+        """`folder`, or a kind of archives."""
 
     @property
     def root(self) -> Any:
@@ -62,7 +69,7 @@ def show(data: bytes) -> Picture:
         clean = scrub(data)
         if not _is_uncommon(header.format, clean):
             return Picture(clean, _MEDIA_TYPES[header.format])
-    return Picture(_as_jpeg(decode(data)), "image/jpeg")
+    return as_jpeg(decode(data), LONGEST_SIDE_PX)
 
 
 def _is_uncommon(format: str, clean: bytes) -> bool:
@@ -72,14 +79,15 @@ def _is_uncommon(format: str, clean: bytes) -> bool:
     return format == "png" and (clean[24] == 16 or b"tRNS" in clean)
 
 
-def _as_jpeg(photo: Photo) -> bytes:
-    pixels = _smaller(_srgb(photo))
-    return pillow.save(pixels, "RGB", "JPEG", quality=_QUALITY, subsampling=0)
+def as_jpeg(photo: Photo, longest_side_px: int) -> Picture:
+    """A decoded image as an upright JPEG in sRGB, no side longer than given."""
+    pixels = _smaller(_srgb(photo), longest_side_px)
+    return Picture(pillow.save(pixels, "RGB", "JPEG", quality=_QUALITY, subsampling=0), "image/jpeg")
 
 
-def _smaller(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _smaller(rgb: NDArray[np.uint8], longest_side_px: int) -> NDArray[np.uint8]:
     height, width = rgb.shape[:2]
-    scale = LONGEST_SIDE_PX / max(width, height)
+    scale = longest_side_px / max(width, height)
     if scale >= 1:
         return rgb
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -119,23 +127,49 @@ class Pictures:
     """The dataset's images as browsers can show them; the latest stay in memory."""
 
     def __init__(self, dataset: Originals) -> None:
-        self._dataset = dataset
-        self._kept: OrderedDict[str, Picture] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._reader, self._kept = Reader(dataset), Kept()
 
     def picture(self, image_id: str) -> Picture:
         """One image; ImageError where it cannot be read."""
+        return self._kept.get(image_id, lambda: show(self._reader.read(image_id)))
+
+
+class Reader:
+    """Reads images for several threads: of archives one at a time, since each is one file that is read by seeking."""
+
+    def __init__(self, dataset: Originals) -> None:
+        self._dataset = dataset
+        self._turn: AbstractContextManager[Any] = nullcontext() if dataset.kind == "folder" else threading.Lock()
+
+    def read(self, image_id: str) -> bytes:
+        """An image's bytes; ImageError where it, or its archive, cannot be read."""
+        try:
+            with self._turn:
+                return self._dataset.read(image_id)
+        except InputError as error:
+            raise ImageError(str(error)) from None
+
+
+class Kept:
+    """The latest pictures, in memory."""
+
+    def __init__(self) -> None:
+        self._pictures: OrderedDict[Hashable, Picture] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Picture]) -> Picture:
+        """The picture of this key, made if it is not there."""
         with self._lock:
-            if image_id in self._kept:
-                self._kept.move_to_end(image_id)
-                return self._kept[image_id]
-        made = show(self._dataset.read(image_id))
+            if key in self._pictures:
+                self._pictures.move_to_end(key)
+                return self._pictures[key]
+        made = make()
         with self._lock:
-            if image_id not in self._kept:
-                self._kept[image_id] = made
+            if key not in self._pictures:
+                self._pictures[key] = made
                 self._bytes += len(made.data)
             while self._bytes > _MEMORY_BYTES:
-                _, dropped = self._kept.popitem(last=False)
+                _, dropped = self._pictures.popitem(last=False)
                 self._bytes -= len(dropped.data)
         return made
