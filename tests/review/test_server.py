@@ -451,21 +451,28 @@ def test_lives_and_restart_over_http(store, tmp_path):
 def test_the_page_says_that_it_is_missing_or_is_served(site, tmp_path, monkeypatch):
     from unface.review.server import app as module
 
-    if not (module.PAGE_DIR / "index.html").is_file():
-        missing = site.nobody.get("/")
-        assert (missing.status_code, missing.text.strip()) == (503, NO_PAGE)
-    (tmp_path / "page" / "assets").mkdir(parents=True)
-    (tmp_path / "page" / "index.html").write_text("<title>review</title>")
-    (tmp_path / "page" / "assets" / "a.js").write_text("1")
-    (tmp_path / "secret").write_text("secret")
     monkeypatch.setattr(module, "PAGE_DIR", tmp_path / "page")
     from fastapi.testclient import TestClient
 
-    client = TestClient(create_app(site.store, site.dataset, Settings(URL)), base_url=URL)
+    app = create_app(site.store, site.dataset, Settings(URL))
+    client = TestClient(app, base_url=URL)
+    missing = client.get("/")
+    assert (missing.status_code, missing.text.strip()) == (503, NO_PAGE)
+    assert not module.is_page_built()
+    (tmp_path / "page" / "assets").mkdir(parents=True)
+    (tmp_path / "page" / "review.html").write_text("<title>review</title>")
+    (tmp_path / "page" / "admin.html").write_text("<title>admin</title>")
+    (tmp_path / "page" / "browse.html").write_text("<title>of another server</title>")
+    (tmp_path / "page" / "assets" / "a.js").write_text("1")
+    (tmp_path / "secret").write_text("secret")
     assert "review" in client.get("/").text
-    assert client.get("/assets/a.js").headers["content-type"].startswith("text/javascript")
+    assert "admin" in client.get("/admin").text
+    assert client.get("/").headers["cache-control"] == "no-store"
+    script = client.get("/assets/a.js").headers
+    assert script["content-type"].startswith("text/javascript")
+    assert "immutable" in script["cache-control"]
     assert client.get("/api/health").json() == {"status": "ok"}
-    for path in ("/../secret", "/%2e%2e/secret", "/assets/%2e%2e/%2e%2e/secret", "//etc/passwd"):
+    for path in ("/browse.html", "/../secret", "/%2e%2e/secret", "/assets/%2e%2e/%2e%2e/secret", "//etc/passwd"):
         assert client.get(path).status_code == 404
 
 

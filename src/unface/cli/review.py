@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unface.cli.options import Json, Source, print_json, tell
+from unface.cli.serving import require_extra, serve_page
 from unface.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def create(
     The images stay in SRC and are read from there when shown. With --gold 3 of 50 images of a task are gold: their
     boxes are known, are spoiled on purpose, and answers on them are judged.
     """
-    _require_extra()
+    require_extra("review")
     from dataclasses import asdict
 
     from pydantic import ValidationError
@@ -165,14 +166,12 @@ def serve(
 
     Nobody comes in without a token, from wherever. Invite others on the page or with `unface review invite`.
     """
-    _require_extra()
-    import webbrowser
-
+    require_extra("review")
     from unface.datasets import open_dataset
     from unface.review.creation import load_review
     from unface.review.mturk import frame_sites
-    from unface.review.server import Settings, create_app
-    from unface.review.serving import FIRST_ADMIN, entry_token, is_local, listen, run_server
+    from unface.review.server import NO_PAGE, Settings, create_app, is_page_built
+    from unface.review.serving import FIRST_ADMIN, entry_token, is_local, listen
 
     local = is_local(host)
     if url is None and host in ("0.0.0.0", "::", ""):
@@ -187,16 +186,12 @@ def serve(
             _check_url(address)
             settings = Settings(address, ("localhost", "127.0.0.1") if local else (), frames)
             served = create_app(opened, dataset, settings)
-            link = f"{address}/#token={entry_token(opened, FIRST_ADMIN, 'admin', datetime.now(UTC))}"
+            token = entry_token(opened, FIRST_ADMIN, "admin", datetime.now(UTC))
             if not local and not address.startswith("https:"):
                 tell("warning: tokens and images travel unencrypted; put an HTTPS proxy before this server")
-            tell(f"admin: {link}")
-            if as_json:
-                print_json({"url": address, "link": link})
-                _flush()
-            if browser and local and url is None:
-                webbrowser.open(link)
-            run_server(served, listening)
+            if not is_page_built():
+                tell(f"warning: {NO_PAGE}")
+            serve_page(served, listening, "admin", address, token, browser and local and url is None, as_json)
 
 
 @app.command()
@@ -211,7 +206,7 @@ def invite(
     as_json: Json = False,
 ) -> None:
     """Print a link that lets somebody in; it is shown once and kept nowhere."""
-    _require_extra()
+    require_extra("review")
     from datetime import timedelta
 
     from unface.review.creation import load_review
@@ -232,7 +227,7 @@ def invite(
 @app.command()
 def status(store: StorePlace = DEFAULT_STORE, as_json: Json = False) -> None:
     """Tell how far the review is, what it costs, and who did what."""
-    _require_extra()
+    require_extra("review")
     from dataclasses import asdict
 
     from unface.review.creation import load_review
@@ -270,7 +265,7 @@ def export(
 
     Settled images have status reviewed; all others are as they came. `unface obfuscate SRC FACES DST` takes it.
     """
-    _require_extra()
+    require_extra("review")
     from unface.faces import write_faces
     from unface.review.results import export_reviewed
 
@@ -383,7 +378,7 @@ def expire(store: StorePlace = DEFAULT_STORE, as_json: Json = False) -> None:
 
 @contextmanager
 def _turk_store(store: str) -> "Iterator[Store]":
-    _require_extra("boto3")
+    require_extra("review", "boto3")
     from unface.review.creation import load_review
 
     with _open(store) as opened:
@@ -395,7 +390,7 @@ def _turk_store(store: str) -> "Iterator[Store]":
 @contextmanager
 def _turk(store: str, endpoint: str | None = None) -> "Iterator[tuple[Store, Any]]":
     """The store and a client, of the campaign's own server; what Mechanical Turk refuses leaves as one line."""
-    _require_extra("boto3")
+    require_extra("review", "boto3")
     from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
     from unface.review.mturk import campaign_of, connect
@@ -469,14 +464,6 @@ def _new_store(place: str) -> "Iterator[Store]":
     opened.close()
 
 
-def _require_extra(*more: str) -> None:
-    from importlib.util import find_spec
-
-    for module in ("sqlalchemy", "alembic", "fastapi", "uvicorn", "prometheus_client", *more):
-        if find_spec(module) is None:
-            raise InputError(f"unface review needs {module}: pip install 'unface[review]'")
-
-
 def _check_url(url: str) -> None:
     from urllib.parse import urlsplit
 
@@ -499,9 +486,3 @@ def _plain(record: Any) -> Any:
 
 def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f}"
-
-
-def _flush() -> None:
-    import sys
-
-    sys.stdout.flush()

@@ -1,5 +1,5 @@
 """The review's HTTP server: see docs/review.md for its interface."""
 
-from unface.review.server.app import Settings, create_app
+from unface.review.server.app import NO_PAGE, Settings, create_app, is_page_built
 
-__all__ = ["Settings", "create_app"]
+__all__ = ["NO_PAGE", "Settings", "create_app", "is_page_built"]

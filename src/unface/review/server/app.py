@@ -1,15 +1,16 @@
 """The application: routes, guards, and one shape for every refusal."""
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 from anyio.to_thread import current_default_thread_limiter
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
@@ -30,9 +31,15 @@ from unface.review.store import Store
 from unface.review.submission import Refused
 
 PAGE_DIR = Path(__file__).parents[1] / "page"
-"""The built page."""
+"""The built pages."""
 
-NO_PAGE = "The review page is not built in this installation; the interface is at /api/openapi.json."
+NO_PAGE = (
+    "the page is not built in this installation. Install Node.js 20.19 or newer with npm (or let the npm registry be "
+    "reached), then unface again: pip install --force-reinstall --no-deps unface, or in a checkout: uv sync "
+    "--reinstall-package unface. The interface itself works: /api/openapi.json"
+)
+
+_ENTRY, _OTHER_PAGES = "review.html", {"/admin": "admin.html"}
 
 _STATUS = {
     "unknown": 404,
@@ -87,7 +94,7 @@ def create_app(store: Store, dataset: Originals, settings: Settings) -> FastAPI:
     app.state.desk, app.state.name, app.state.metrics = desk, name, metrics
     for router in (worker.router, reviewer.router, admin.router, turk.router, health.router):
         app.include_router(router)
-    mount_page(app, "index.html")
+    mount_page(app, _ENTRY, _OTHER_PAGES)
     return app
 
 
@@ -118,20 +125,33 @@ async def _few_threads(_: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-def mount_page(app: FastAPI, page: str) -> None:
-    """Serve the built pages, and this one at `/`; after all routes."""
-    if (PAGE_DIR / page).is_file():
+def is_page_built(page: str = _ENTRY) -> bool:
+    """Whether this installation has a page."""
+    return (PAGE_DIR / page).is_file()
 
-        @app.get("/", include_in_schema=False)
-        def entry() -> FileResponse:
-            return FileResponse(PAGE_DIR / page)
 
-        app.mount("/", StaticFiles(directory=PAGE_DIR), name="page")
-        return
+def mount_page(app: FastAPI, page: str, others: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Serve a built page at `/`, others at their paths, and what they are made of."""
+    for path, name in {"/": page, **others}.items():
+        app.add_api_route(path, _page(name), include_in_schema=False)
+    app.mount("/assets", _Assets(directory=PAGE_DIR / "assets", check_dir=False), name="assets")
 
-    @app.get("/", include_in_schema=False)
-    def no_page() -> PlainTextResponse:
-        return PlainTextResponse(NO_PAGE + "\n", 503)
+
+def _page(name: str) -> Callable[[], Response]:
+    def page() -> Response:
+        return FileResponse(PAGE_DIR / name) if is_page_built(name) else PlainTextResponse(f"{NO_PAGE}\n", 503)
+
+    return page
+
+
+class _Assets(StaticFiles):
+    """Scripts, styles and icons: their names change with what they hold, so browsers may keep them."""
+
+    def file_response(self, *given: Any, **named: Any) -> Response:
+        """One file."""
+        response = super().file_response(*given, **named)
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
 
 
 def _refused(_: Request, error: Any) -> JSONResponse:
