@@ -66,6 +66,22 @@ class View:
         """For JSON."""
         return asdict(self)
 
+    @property
+    def name(self) -> str:
+        """A name for files: `plain`, `blur-safe`, `overlay-red`, `none-q75` and so on.
+
+        >>> View(Obfuscation("overlay", color="#ff8000")).name
+        'overlay-ff8000'
+        """
+        if self == PLAIN:
+            return "plain"
+        if self.folder:
+            return f"folder-{Path(self.folder).name}"
+        how = self.obfuscation
+        detail = {"blur": how.preset, "overlay": how.color.lstrip("#"), "mosaic": str(how.cells)}.get(how.method, "")
+        words = [how.method, detail, "" if self.jpeg_quality is None else f"q{self.jpeg_quality}"]
+        return "-".join(word for word in words if word)
+
 
 PLAIN = View()
 """Nothing is done."""

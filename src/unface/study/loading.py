@@ -1,0 +1,137 @@
+"""Batches for training and for evaluating, read by worker processes."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from unface.study.packed import process_context
+from unface.study.reading import ViewReader
+from unface.study.views import evaluation_view, training_view
+
+_SMALLEST_SHARE = 2
+"""Batch normalisation needs two images in each process."""
+
+
+class Schedule:
+    """Which images are in which step of a training: a function of seed and step, and of nothing else.
+
+    Every epoch is a random order of all images, cut into batches; the last one may be smaller, and is left out if it
+    has fewer than two images for each process.
+
+    Args:
+        images: How many there are.
+        batch: Images a step, over all processes.
+        seed: Of the training.
+        world_size: Processes that share each batch.
+    """
+
+    def __init__(self, images: int, batch: int, seed: int, world_size: int = 1) -> None:
+        self.images, self.batch, self.seed = images, batch, seed
+        whole, rest = divmod(images, batch)
+        self.steps_per_epoch = whole + (rest >= _SMALLEST_SHARE * world_size)
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch of a step, both from 0."""
+        return step // self.steps_per_epoch
+
+    def indices(self, step: int) -> NDArray[np.int64]:
+        """The images of a step, over all processes."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, epoch))))
+            self._order = (epoch, rng.permutation(self.images))
+        return self._order[1][place * self.batch : (place + 1) * self.batch]
+
+
+class _TrainingSet(Dataset[Any]):
+    """Whole batches by (epoch, indices)."""
+
+    def __init__(self, reader: ViewReader, px: int, seed: int) -> None:
+        self._reader, self._px, self._seed = reader, px, seed
+        self._keys = reader.images.keys
+
+    def __getitem__(self, asked: tuple[int, Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        epoch, indices = asked
+        views = [
+            training_view(self._reader.read(i)[0][0], self._px, self._seed, epoch, int(self._keys[i])) for i in indices
+        ]
+        return torch.stack(views), torch.from_numpy(self._reader.images.labels[list(indices)])
+
+
+def training_batches(
+    reader: ViewReader, px: int, schedule: Schedule, steps: range, rank: int, world_size: int, workers: int, pin: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """One process's share of each step's batch.
+
+    Args:
+        reader: Of one setting.
+        px: Side of a view in pixels.
+        schedule: Which images.
+        steps: Which steps.
+        rank: Of this process; it takes every `world_size`-th image.
+        world_size: Processes.
+        workers: Worker processes; 0 reads here.
+        pin: Whether to put the batches where a GPU reads fast.
+
+    Yields:
+        Views, uint8, shape (N, px, px, 3), and class indices, int64, shape (N,).
+    """
+    asked = (
+        (schedule.epoch_of(step), schedule.indices(step)[rank::world_size].tolist()) for step in steps
+    )  # as the loader asks for them, not before
+    return _loaded(_TrainingSet(reader, px, schedule.seed), asked, workers, pin)
+
+
+class _EvaluationSet(Dataset[Any]):
+    """Runs of images in all settings of a reader."""
+
+    def __init__(self, reader: ViewReader, resize_px: int, px: int) -> None:
+        self._reader, self._resize_px, self._px = reader, resize_px, px
+
+    def __getitem__(self, indices: range) -> tuple[torch.Tensor, torch.Tensor]:
+        views: list[torch.Tensor] = []
+        places: list[list[int]] = []
+        for index in indices:
+            pixels, which = self._reader.read(index)
+            places.append([len(views) + place for place in which])
+            views += [evaluation_view(each, self._resize_px, self._px) for each in pixels]
+        return torch.stack(views), torch.tensor(places)
+
+
+def evaluation_runs(
+    reader: ViewReader, resize_px: int, px: int, runs: Sequence[range], workers: int, pin: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Images in every setting, each decoded once, and what several settings show alike only once.
+
+    Args:
+        reader: Of all settings.
+        resize_px: Length to which the shorter side is resized.
+        px: Side of the middle that is shown.
+        runs: Which images belong together.
+        workers: Worker processes; 0 reads here.
+        pin: Whether to put the views where a GPU reads fast.
+
+    Yields:
+        The different views of a run, uint8, shape (M, px, px, 3), and for each of its images and each setting the
+        place of its view among them, int64, shape (N, settings).
+    """
+    return _loaded(_EvaluationSet(reader, resize_px, px), iter(runs), workers, pin)
+
+
+def _loaded(dataset: Dataset[Any], asked: Iterator[Any], workers: int, pin: bool) -> Iterator[Any]:
+    context = process_context() if workers else None
+    loader: DataLoader[Any] = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=asked,
+        num_workers=workers,
+        multiprocessing_context=context,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+    )
+    return iter(loader)

@@ -1,0 +1,103 @@
+"""Read the pixels of images in settings: each image is decoded once, and settings that show the same share it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unface.datasets import Dataset, open_dataset
+from unface.errors import ImageError, InputError, one_line
+from unface.faces import FaceRow
+from unface.images import decode
+from unface.study.labelled import LabelledImages, published
+from unface.study.packed import PackedViews
+from unface.study.settings import PLAIN, Setting, View
+from unface.study.views import RGB, show_photo
+
+
+def in_all(images: LabelledImages, settings: Sequence[Setting]) -> LabelledImages:
+    """The images that every setting has; the others count as left out.
+
+    Raises:
+        InputError: A setting hides faces and none are recorded, or its folder has none of the images.
+    """
+    for setting in settings:
+        if setting.hides and not images.has_rows:
+            raise InputError(f"setting {setting.name}: expected faces.parquet, which says what to hide, got none")
+    kept = np.ones(len(images), np.bool_)
+    for setting in settings:
+        if setting.folder:
+            there = published(Path(setting.folder))
+            kept &= np.array([image_id in there for image_id in images.image_ids.to_pylist()])
+            if not kept.any():
+                raise InputError(f"setting {setting.name}: expected the images of {images.dataset.root}, got others")
+    return images if kept.all() else images.only(kept)
+
+
+class ViewReader:
+    """Reads images; picklable, so that workers can have it.
+
+    Args:
+        images: The images, all of which every setting has (`in_all`).
+        settings: What can be asked for.
+        packed: A packed copy to read from instead of the files.
+    """
+
+    def __init__(self, images: LabelledImages, settings: Sequence[Setting], packed: PackedViews | None = None) -> None:
+        self.images = images
+        self.settings = tuple(settings)
+        self._packed = packed
+        self._folders = {s.folder: _open_published(Path(s.folder)) for s in settings if s.folder}
+        self._copied = {s.folder: _copied(images, Path(s.folder)) for s in settings if s.folder}
+
+    def view_of(self, index: int, setting: Setting) -> View:
+        """What a setting does to an image. A folder's copy of an image without faces is the image itself."""
+        if setting.folder and self._copied[setting.folder][index]:
+            return PLAIN
+        return setting.view(bool(self.images.face_counts[index]))
+
+    def read(self, index: int) -> tuple[list[RGB], list[int]]:
+        """An image in all settings.
+
+        Returns:
+            Its different views, and for each setting the place of its view among them.
+
+        Raises:
+            ImageError: It cannot be read; the message names it.
+        """
+        asked = [self.view_of(index, setting) for setting in self.settings]
+        views = list(dict.fromkeys(asked))
+        return self.views(index, views), [views.index(view) for view in asked]
+
+    def views(self, index: int, views: Sequence[View]) -> list[RGB]:
+        """An image in different views, decoded once; ImageError, which names it, where it cannot be read."""
+        if self._packed is not None:
+            return [self._packed.pixels(index, view) for view in views]
+        row = self.images.row(index)
+        try:
+            return self._decoded(row, views)
+        except ImageError as error:
+            raise ImageError(f"{one_line(row.image_id)}: {error}") from error
+
+    def _decoded(self, row: FaceRow, views: Sequence[View]) -> list[RGB]:
+        ours = [view for view in views if not view.folder]
+        photo = decode(self.images.dataset.read(row.image_id)) if ours else None
+        pixels = {}
+        for view in views:
+            if view.folder or photo is None:
+                pixels[view] = decode(self._folders[view.folder].read(row.image_id)).rgb()
+            else:
+                pixels[view] = show_photo(photo, row, view)
+        return [pixels[view] for view in views]
+
+
+def _open_published(folder: Path) -> Dataset:
+    return open_dataset(folder / "images")
+
+
+def _copied(images: LabelledImages, folder: Path) -> NDArray[np.bool_]:
+    """Which images have no faces and the same pixels in the folder, shape (N,)."""
+    there = published(folder)
+    copied: NDArray[np.bool_] = np.array([there.get(name, False) for name in images.image_ids.to_pylist()], np.bool_)
+    return copied & (images.face_counts == 0)

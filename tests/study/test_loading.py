@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+
+from study_sets import make_photos
+from unface.study.labelled import open_images
+from unface.study.loading import Schedule, evaluation_runs, training_batches
+from unface.study.reading import ViewReader
+from unface.study.settings import SETTINGS
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    return open_images(root / "images", make_photos(root))
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "world", "steps"), [(9, 4, 1, 2), (10, 4, 1, 3), (10, 4, 2, 2), (8, 4, 2, 2)]
+)
+def test_an_epoch_shows_every_image_once(count, batch, world, steps):
+    schedule = Schedule(count, batch, seed=3, world_size=world)
+    assert schedule.steps_per_epoch == steps
+    for epoch in range(3):
+        of_epoch = [schedule.indices(step).tolist() for step in range(epoch * steps, (epoch + 1) * steps)]
+        seen = [index for indices in of_epoch for index in indices]
+        assert len(set(seen)) == len(seen) >= count - batch
+        assert all(schedule.epoch_of(step) == epoch for step in range(epoch * steps, (epoch + 1) * steps))
+        assert set(seen) <= set(range(count))
+    assert [Schedule(count, batch, 3, world).indices(s).tolist() for s in (4, 1)] == [
+        schedule.indices(s).tolist() for s in (4, 1)
+    ]
+    assert schedule.indices(0).tolist() != Schedule(count, batch, 4, world).indices(0).tolist()
+
+
+def batches(reader, steps, rank=0, world=1, workers=0):
+    schedule = Schedule(len(reader.images), 4, 7, world)
+    return list(training_batches(reader, 16, schedule, steps, rank, world, workers, False))
+
+
+def test_batches_are_a_function_of_the_step(images):
+    reader = ViewReader(images, [SETTINGS["blurred"]])
+    whole = batches(reader, range(6))
+    for (views, labels), (again, same) in zip(whole[3:], batches(reader, range(3, 6)), strict=True):
+        assert torch.equal(views, again)
+        assert torch.equal(labels, same)
+    assert whole[0][0].shape == (4, 16, 16, 3)
+    assert not torch.equal(whole[0][0], whole[2][0])
+
+
+def test_workers_and_ranks_change_nothing(images):
+    reader = ViewReader(images, [SETTINGS["original"]])
+    whole = batches(reader, range(4))
+    for (views, labels), (theirs, same) in zip(whole, batches(reader, range(4), workers=2), strict=True):
+        assert torch.equal(views, theirs)
+        assert torch.equal(labels, same)
+    shares = [batches(reader, range(4), rank, 2) for rank in range(2)]
+    for (views, _), (even, _), (odd, _) in zip(whole, *shares, strict=True):
+        assert torch.equal(views[0::2], even)
+        assert torch.equal(views[1::2], odd)
+
+
+def test_settings_are_paired(images):
+    """The same images in the same order and crops: where no face was, nothing differs."""
+    ours, theirs = (batches(ViewReader(images, [SETTINGS[name]]), range(4)) for name in ("original", "red"))
+    schedule = Schedule(len(images), 4, 7)
+    for step, ((views, labels), (others, same)) in enumerate(zip(ours, theirs, strict=True)):
+        assert torch.equal(labels, same)
+        equal = (views == others).flatten(1).all(dim=1).numpy()
+        faceless = images.face_counts[schedule.indices(step)] == 0
+        assert equal[faceless].all()
+    assert any(not torch.equal(a, b) for (a, _), (b, _) in zip(ours, theirs, strict=True))
+
+
+def test_runs_for_evaluation(images):
+    reader = ViewReader(images, [SETTINGS[name] for name in ("original", "red", "mean")])
+    runs = [range(0, 4), range(4, 8), range(8, 9)]
+    found = list(evaluation_runs(reader, 20, 16, runs, 0, False))
+    places = np.concatenate([places for _, places in found])
+    assert places.shape == (9, 3)
+    for run, (views, where) in zip(runs, found, strict=True):
+        faces = int((images.face_counts[run.start : run.stop] > 0).sum())
+        assert views.shape == (len(run) + 2 * faces, 16, 16, 3)
+        assert set(where.flatten().tolist()) == set(range(len(views)))
