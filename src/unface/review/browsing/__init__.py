@@ -1,0 +1,1 @@
+"""A look through a dataset and its boxes, read-only: see docs/browse.md."""
