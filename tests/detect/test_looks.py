@@ -129,7 +129,7 @@ def test_fused_keeps_the_better_of_two_that_overlap():
 def test_resized_to_multiples_of_32(shape, scale, sides):
     image = resized(blank(*shape), scale)
     assert image.shape == (*sides, 3)
-    assert as_batch(image).shape == (1, 3, *sides)
+    assert as_batch(image[None]).shape == (1, 3, *sides)
 
 
 def test_boxes_come_back_to_the_image():

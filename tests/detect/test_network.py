@@ -3,7 +3,8 @@ import onnxruntime
 import pytest
 
 from unface import weights
-from unface.detect.network import Network, with_any_size
+from unface.detect.network import CPU, Network, providers, with_any_size
+from unface.errors import InputError
 
 
 @pytest.mark.parametrize(("model", "input_name"), [("centerface", "input.1"), ("yunet", "input")])
@@ -38,3 +39,27 @@ def test_no_weight_is_an_input():
 def test_a_file_that_is_no_onnx(damaged):
     with pytest.raises((ValueError, IndexError)):
         with_any_size(damaged, "input")
+
+
+def test_where_networks_run():
+    here = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert [name for name, _ in providers("auto", here)] == here
+    assert [name for name, _ in providers("auto", [CPU])] == [CPU]
+    assert [name for name, _ in providers("cpu", here)] == [CPU]
+    assert providers("cuda:1", here)[0][1]["device_id"] == "1"
+    assert providers("cuda", here)[0][1]["device_id"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("device", "complaint"),
+    [
+        ("cuda", "onnxruntime-gpu"),
+        ("openvino", "onnxruntime-openvino"),
+        ("tpu", "expected auto, cpu, cuda"),
+        ("cuda:x", "expected auto, cpu, cuda"),
+        ("cpu:1", "expected auto, cpu, cuda"),
+    ],
+)
+def test_a_device_that_is_not_there(device, complaint):
+    with pytest.raises(InputError, match=complaint):
+        Network(weights.ensure("yunet"), "input", device=device) if device != "cuda" else providers(device, [CPU])

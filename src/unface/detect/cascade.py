@@ -36,8 +36,8 @@ class Cascade:
     threshold = 0.35
     floor = 0.1
 
-    def __init__(self, threads: int = 1) -> None:
-        self._centerface = CenterFace(threads)
+    def __init__(self, threads: int = 1, device: str = "auto") -> None:
+        self._centerface = CenterFace(threads, device)
         self.models = self._centerface.models
 
     def detect(self, image_rgb: Image) -> Faces:

@@ -50,19 +50,22 @@ DEFAULT_DETECTOR = "cascade"
 
 
 @lru_cache(maxsize=4)
-def make_detector(name: str = DEFAULT_DETECTOR, threads: int = 1) -> Detector:
-    """Load a detector, once in each process. Name and threads are all that a worker needs to load the same.
+def make_detector(name: str = DEFAULT_DETECTOR, threads: int = 1, device: str = "auto") -> Detector:
+    """Load a detector, once in each process. These arguments are all that a worker needs to load the same.
 
     Args:
-        name: A name in `DETECTORS`.
+        name: A name in `DETECTORS`, or NAME:ARGUMENT where it takes one (`cascade:thorough`).
         threads: CPU threads it may use; one process per core wants 1.
+        device: What its networks run on; see `unface.detect.network.providers`.
 
     Raises:
-        InputError: Unknown name, or weights that are not there and cannot be pulled.
+        InputError: Unknown name, weights that are not there and cannot be pulled, or a device that is not there.
     """
-    if name not in DETECTORS:
+    known, _, argument = name.partition(":")
+    if known not in DETECTORS:
         raise InputError(f"detector {name!r}: expected one of {', '.join(DETECTORS)}")
-    module, attribute = DETECTORS[name].split(":")
-    made: Any = getattr(import_module(module), attribute)(threads=threads)
+    module, attribute = DETECTORS[known].split(":")
+    given = (argument,) if argument else ()
+    made: Any = getattr(import_module(module), attribute)(*given, threads=threads, device=device)
     detector: Detector = made
     return detector

@@ -73,9 +73,17 @@ def resized(image: Image, scale: float) -> Image:
     return np.asarray(cv2.resize(image, size_wh, interpolation=how), np.uint8)
 
 
-def as_batch(image: Image) -> NDArray[np.float32]:
-    """One image as a batch, float32, shape (1, 3, H, W)."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+def as_batch(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Images of one size, shape (N, H, W, 3), as a network takes them: float32, shape (N, 3, H, W)."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
+
+
+def by_image(count: int, images: NDArray[np.int64], boxes_xyxy: Boxes, scores: Scores) -> list[Seen]:
+    """What was seen in a batch of `count` images, image by image; `images` says of each box in which it is."""
+    boxes = boxes_xyxy.astype(np.float32)
+    if count == 1:
+        return [(boxes, scores)]
+    return [(boxes[images == image], scores[images == image]) for image in range(count)]
 
 
 def in_image(boxes_xyxy: Boxes, seen: Image, image: Image) -> Boxes:

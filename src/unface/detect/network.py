@@ -1,35 +1,97 @@
-"""Run a convolutional ONNX network on images of any size, on a fixed number of threads."""
+"""Run a convolutional ONNX network on images of any size, on a number of CPU threads or another device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unface.errors import InputError, one_line
+
 Array = NDArray[np.float32]
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_DEVICES = {
+    "cuda": (CUDA, "onnxruntime-gpu"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+}
+# Images differ in size: a search for the best algorithm would be repeated for each.
+_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 
 
 class Network:
-    """An ONNX file as a function from one batch of images to its outputs."""
+    """An ONNX file as a function from one batch of images to its outputs.
 
-    def __init__(self, path: Path, input_name: str, threads: int = 1) -> None:
+    Attributes:
+        provider: Who computes: an execution provider of onnxruntime.
+    """
+
+    def __init__(self, path: Path, input_name: str, threads: int = 1, device: str = "auto") -> None:
+        """Load the file.
+
+        Args:
+            path: Of the ONNX file.
+            input_name: Its input.
+            threads: CPU threads it may use.
+            device: See `providers`.
+
+        Raises:
+            InputError: The device is not there.
+        """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4 if device == "auto" else 3  # a package for GPUs on a machine without is no news
+        asked = providers(device, onnxruntime.get_available_providers())
+        model = with_any_size(path.read_bytes(), input_name)
         self._input_name = input_name
-        self._session: Any = onnxruntime.InferenceSession(
-            with_any_size(path.read_bytes(), input_name), options, providers=["CPUExecutionProvider"]
-        )
+        self._session: Any = onnxruntime.InferenceSession(model, options, providers=asked)
         self._output_names = [output.name for output in self._session.get_outputs()]
+        self.provider: str = self._session.get_providers()[0]
+        if device != "auto" and self.provider != asked[0][0]:
+            raise InputError(f"device {one_line(device)!r}: expected one that works, got none; see: nvidia-smi")
 
     def __call__(self, batch: Array) -> dict[str, Array]:
         """Outputs by name for a batch, float32, shape (N, 3, H, W)."""
-        arrays = self._session.run(self._output_names, {self._input_name: batch})
+        if self.provider == CPU:
+            arrays = self._session.run(self._output_names, {self._input_name: batch})
+        else:
+            # Bound, the batch goes to the device at once and only the outputs come back, both without a copy between.
+            binding = self._session.io_binding()
+            binding.bind_cpu_input(self._input_name, batch)
+            for name in self._output_names:
+                binding.bind_output(name)
+            self._session.run_with_iobinding(binding)
+            arrays = binding.copy_outputs_to_cpu()
         return dict(zip(self._output_names, arrays, strict=True))
+
+
+def providers(device: str, available: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """What onnxruntime is asked to compute on, the best first.
+
+    Args:
+        device: "auto" (a CUDA device if there is one, else the CPU), "cpu", "cuda", "cuda:N" or "openvino".
+        available: The execution providers of the installed onnxruntime.
+
+    Raises:
+        InputError: Another device, or one that the installed onnxruntime does not know.
+    """
+    cpu: list[tuple[str, dict[str, str]]] = [(CPU, {})]
+    kind, _, number = device.partition(":")
+    if device == "auto":
+        return [(CUDA, _CUDA_OPTIONS), *cpu] if CUDA in available else cpu
+    if device == "cpu":
+        return cpu
+    if kind not in _DEVICES or (number and not (kind == "cuda" and number.isdecimal())):
+        raise InputError(f"device: expected auto, cpu, cuda, cuda:N or openvino, got {one_line(device)!r}")
+    provider, package = _DEVICES[kind]
+    if provider not in available:
+        raise InputError(f"device {device!r}: expected an onnxruntime that knows it; install the package {package}")
+    options = _CUDA_OPTIONS | {"device_id": number or "0"} if kind == "cuda" else {}
+    return [(provider, options), *cpu]
 
 
 def with_any_size(model: bytes, input_name: str) -> bytes:

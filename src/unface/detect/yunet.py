@@ -1,48 +1,38 @@
 """YuNet (Wu, Peng, Yu: "YuNet: A Tiny Millisecond-level Face Detector", 2023), weights of March 2023."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from unface import weights
-from unface.detect.detector import Image
-from unface.detect.looks import Seen, as_batch, first_and_reduced, fused, in_image, resized
-from unface.detect.network import Array, Network
-from unface.faces import Faces
+from unface.detect.looks import Seen, as_batch, by_image
+from unface.detect.single import SingleNetwork
 
 _STRIDES_PX = (8, 16, 32)
 
 
-class YuNet:
+class YuNet(SingleNetwork):
     """The fastest; at a low threshold it misses little and marks much."""
 
     name = "yunet"
+    input_name = "input"
     threshold = 0.5
-    floor = 0.1
 
-    def __init__(self, threads: int = 1) -> None:
-        self._network = Network(weights.ensure("yunet"), "input", threads)
-        self.models = {"yunet": weights.REGISTRY["yunet"].sha256}
-
-    def detect(self, image_rgb: Image) -> Faces:
-        """All boxes of score `floor` and above; see `Detector`."""
-        boxes, scores = first_and_reduced(self.look, image_rgb)
-        height, width = image_rgb.shape[:2]
-        return Faces.make(boxes, scores, source=self.name).clipped(width, height)
-
-    def look(self, image_rgb: Image, scale: float) -> Seen:
-        """Boxes in pixels of the given image, and scores, from the image resized by `scale`."""
-        seen = resized(image_rgb, scale)
-        outputs = self._network(as_batch(seen[:, :, ::-1]))  # it was trained on BGR
-        levels = [_decoded(outputs, stride, seen.shape[1] // stride, self.floor) for stride in _STRIDES_PX]
-        boxes, scores = fused(*levels)
-        return in_image(boxes, seen, image_rgb), scores
-
-
-def _decoded(outputs: dict[str, Array], stride: int, columns: int, floor: float) -> Seen:
-    """Boxes of one level: per cell, an offset of the centre and the logarithm of the size, in strides."""
-    scores = np.sqrt((outputs[f"cls_{stride}"] * outputs[f"obj_{stride}"])[0, :, 0])
-    cells = np.flatnonzero(scores >= floor)
-    offsets = outputs[f"bbox_{stride}"][0, cells]
-    centres = np.stack([cells % columns, cells // columns], axis=1) + offsets[:, :2]
-    halves = np.exp(offsets[:, 2:]) / 2
-    boxes = np.concatenate([centres - halves, centres + halves], axis=1) * stride
-    return boxes.astype(np.float32), scores[cells]
+    def see(self, batch_rgb: NDArray[np.uint8]) -> list[Seen]:
+        """See `SingleNetwork`."""
+        count, _, width, _ = batch_rgb.shape
+        outputs = self._network(as_batch(batch_rgb[..., ::-1]))  # it was trained on BGR
+        levels = []
+        for stride in _STRIDES_PX:
+            # Per cell the centre's offset and the size's logarithm, in strides; the file joins a batch's cells.
+            objects, classes, sizes = (
+                outputs[f"{name}_{stride}"].reshape(count, -1, channels)
+                for name, channels in (("obj", 1), ("cls", 1), ("bbox", 4))
+            )
+            scores = np.sqrt(objects * classes)[..., 0]
+            images, cells = np.nonzero(scores >= self.floor)
+            sizes = sizes[images, cells]
+            columns = width // stride
+            centres = np.stack([cells % columns, cells // columns], axis=1) + sizes[:, :2]
+            halves = np.exp(sizes[:, 2:]) / 2
+            boxes = np.concatenate([centres - halves, centres + halves], axis=1) * stride
+            levels.append((images, boxes, scores[images, cells]))
+        return by_image(count, *(np.concatenate(parts) for parts in zip(*levels, strict=True)))
