@@ -12,7 +12,7 @@ from unface.engine import StageReport
 from unface.faces import read_faces
 from unface.obfuscate import Obfuscation
 from unface.obfuscate.stage import MANIFEST_SCHEMA, Writing
-from unface.verify.stage import VERIFY_SCHEMA
+from unface.verify.stage import VERIFY_SCHEMA, Checking
 
 
 def obfuscate_dataset(
@@ -27,7 +27,13 @@ def obfuscate_dataset(
 
 
 def verify_dataset(
-    session: Session, src: Path | str, dst: Path, detector: str = "yunet", threshold: float = 0.5, same: bool = True
+    session: Session,
+    src: Path | str,
+    dst: Path,
+    detector: str = "yunet",
+    threshold: float = 0.5,
+    same: bool = True,
+    second: str = "",
 ) -> StageReport:
     dataset = open_dataset(src)
     survey = dataset.survey()
@@ -37,6 +43,6 @@ def verify_dataset(
         "failures": read_failures(dst),
     }
     inputs = {name: TableRows(table, survey.parts) for name, table in tables.items()}
-    report = check_faces(session, dataset, survey, inputs, dst, detector, threshold, same)
+    report = check_faces(session, dataset, survey, inputs, dst, Checking(detector, threshold, same, second))
     write_ledger(ledger_of(dst, "verify"), survey.parts, VERIFY_SCHEMA, dst / "verify.parquet")
     return report

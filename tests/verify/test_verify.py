@@ -18,7 +18,7 @@ from unface.engine import LocalExecutor, Progress
 from unface.faces import faces_table, write_faces
 from unface.obfuscate.methods import Obfuscation
 from unface.obfuscate.stage import Writing
-from unface.verify.pixels import residual_weight
+from unface.verify.pixels import residual_weights
 from unface.verify.verdict import definite_findings, read_verdict
 
 FACES = {"a/face.jpg": [(20, 16, 80, 80)], "a/none.jpg": [], "b/face.png": [(8, 8, 50, 60), (60, 10, 90, 50)]}
@@ -254,15 +254,15 @@ def test_residual_weight_measures_the_weight_of_the_original(weight, dtype):
     before = np.asarray(make_image(80, 60)).astype(float) * scale
     after = weight * before + (1 - weight) * before.mean()
     boxes = np.array([[10, 10, 60, 50]], np.float32)
-    measured = residual_weight(before.astype(dtype), after.astype(dtype), boxes)
+    (measured,) = residual_weights(before.astype(dtype), after.astype(dtype), boxes)
     assert measured == pytest.approx(weight, abs=0.02)
 
 
 def test_residual_weight_says_when_it_cannot_tell():
     flat = np.full((60, 80, 3), 90, np.uint8)
     boxes = np.array([[10, 10, 60, 50]], np.float32)
-    assert residual_weight(flat, flat, boxes) is None
-    assert residual_weight(np.asarray(make_image(80, 60)), flat, np.array([[0, 0, 4, 4]], np.float32)) is None
+    assert residual_weights(flat, flat, boxes) == [None]
+    assert residual_weights(np.asarray(make_image(80, 60)), flat, np.array([[0, 0, 4, 4]], np.float32)) == [None]
 
 
 def test_a_control_arm_fails(session, tmp_path):

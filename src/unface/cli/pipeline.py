@@ -26,8 +26,9 @@ from unface.engine import (
 )
 from unface.faces.table import with_metadata
 from unface.obfuscate.methods import Obfuscation
-from unface.obfuscate.stage import ABSENT, ObfuscateStage, Writing
-from unface.verify.stage import VerifyStage
+from unface.obfuscate.stage import ABSENT, MANIFEST_SCHEMA, ObfuscateStage, Writing
+from unface.verify.chain import seal_manifest
+from unface.verify.stage import Checking, VerifyStage
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,7 @@ def check_faces(
     survey: Survey,
     inputs: Mapping[str, Rows],
     dst: Path,
-    detector_name: str,
-    threshold: float,
-    same_detector: bool,
+    checking: Checking,
 ) -> StageReport:
     """Verify: the rows of `verify.parquet` are in the ledger `.unface/verify` then.
 
@@ -116,12 +115,10 @@ def check_faces(
         survey: What it holds.
         inputs: Rows of `faces` and `manifest`, and `failures` with the ids of images that are known to have failed.
         dst: The output folder.
-        detector_name: The detector of the second pass.
-        threshold: The run's own threshold.
-        same_detector: Whether it is the one that found the faces.
+        checking: How.
     """
     published = dataset.published(dst / "images")
-    stage = VerifyStage(dataset, published, detector_name, threshold, same_detector)
+    stage = VerifyStage(dataset, published, checking)
     files = published.files()
     parts = [*survey.parts, *_rest(survey.parts, files)]
     inputs = {**inputs, "published": FileRows(files)}
@@ -152,6 +149,13 @@ def write_ledger(ledger: Ledger, parts: Sequence[Part], schema: pa.Schema, to: P
     """Write what a stage has recorded into one file; returns how many rows there are."""
     noted = with_metadata(schema.empty_table(), {}).schema
     return join((ledger.rows(index, schema) for index in _places(parts)), noted, to)
+
+
+def write_manifest(dst: Path, parts: Sequence[Part], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `manifest.parquet` and seal it; returns the seal. `record` is the run's, so far."""
+    path = dst / "manifest.parquet"
+    write_ledger(ledger_of(dst, "obfuscate"), parts, MANIFEST_SCHEMA, path)
+    return seal_manifest(path, {name: record[name] for name in ("unface_version", "config", "source")})
 
 
 def absent_failures(image_ids: Iterable[str]) -> pa.Table:

@@ -18,7 +18,7 @@ from unface.engine import StageReport
 from unface.faces import FACES_SCHEMA, Faces
 from unface.obfuscate.methods import Obfuscation
 from unface.obfuscate.stage import MANIFEST_SCHEMA, Writing
-from unface.verify.stage import VERIFY_SCHEMA
+from unface.verify.stage import VERIFY_SCHEMA, Checking
 from unface.verify.verdict import uncovered_faces
 
 MOST_REPAIRS = 5
@@ -101,11 +101,12 @@ def hide_until_verified(
         "manifest": LedgerRows(obfuscated, MANIFEST_SCHEMA),
         "failures": LedgerFailures((detected, obfuscated)),
     }
+    checking = Checking(detector_name, threshold, True, cells=obfuscation.cells)
     hidden: StageReport | None = None
     checked: StageReport | None = None
     for round_number in range(MOST_REPAIRS + 1):
         hidden = hide_faces(session, dataset, survey, faces, obfuscation, writing, dst).after(hidden)
-        checked = check_faces(session, dataset, survey, inputs, dst, detector_name, threshold, True).after(checked)
+        checked = check_faces(session, dataset, survey, inputs, dst, checking).after(checked)
         if round_number == MOST_REPAIRS:
             break
         more = 0

@@ -1,43 +1,44 @@
 """`unface verify`: does any face show in an output folder?"""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unface.cli.options import (
-    DEFAULT_DETECTOR,
-    PRELOAD,
-    Executor,
-    ExecutorName,
-    GpusPerWorker,
-    Json,
-    RayAddress,
-    Source,
-    Threshold,
-    Workers,
-    print_json,
-)
+from unface.cli import options
+from unface.cli.options import DEFAULT_DETECTOR, PRELOAD, print_json
+
+if TYPE_CHECKING:
+    from unface.verify.stage import Checking
+
+NONE = "none"
+_SECONDS = ("yunet", "centerface")
 
 
 def verify(
-    src: Source,
+    src: options.Source,
     dst: Annotated[Path, typer.Argument(metavar="DST", help="Folder that unface wrote.", show_default=False)],
     detector_name: Annotated[
         str | None,
-        typer.Option("--detector", metavar="NAME", help="Detector of the second pass.", show_default="the run's"),
+        typer.Option(
+            "--detector",
+            metavar="NAME",
+            help="A second, different detector, or none. What it alone sees is listed and never fails the check.",
+            show_default="yunet, or centerface where the run's own is yunet",
+        ),
     ] = None,
-    threshold: Threshold = None,
-    workers: Workers = None,
-    executor_name: Executor = ExecutorName.local,
-    ray_address: RayAddress = None,
-    gpus_per_worker: GpusPerWorker = 0.0,
-    as_json: Json = False,
+    threshold: options.Threshold = None,
+    workers: options.Workers = None,
+    executor_name: options.Executor = options.ExecutorName.local,
+    ray_address: options.RayAddress = None,
+    gpus_per_worker: options.GpusPerWorker = 0.0,
+    as_json: options.Json = False,
 ) -> None:
     """Check that no face shows in DST.
 
-    Compares DST with the dataset it was made from, and searches it again for faces. Exit code 3 if something
-    definite shows.
+    Compares DST with the dataset it was made from, and searches it again for faces, with the run's own detector and
+    a second one. Exit code 3 if something definite shows.
     """
     import pyarrow.parquet as pq
 
@@ -51,22 +52,19 @@ def verify(
     from unface.engine import Progress
     from unface.errors import InputError, one_line
     from unface.faces import read_faces
+    from unface.verify.chain import with_broken_lines
     from unface.verify.stage import VERIFY_SCHEMA
 
     dataset = open_dataset(src)
     record = read_record(dst)
     if record is None or not (dst / "manifest.parquet").exists() or not (dst / "images").is_dir():
         raise InputError(f"{one_line(str(dst))}: expected a folder that unface wrote (run.json, manifest.parquet)")
-    found_by = detection_provenance(dst / "faces.parquet")
-    detector = make_detector(detector_name or found_by.get("detector", DEFAULT_DETECTOR))
-    same_detector = detector.name == found_by.get("detector")
-    if threshold is None:
-        threshold = float(found_by["threshold"]) if same_detector else detector.threshold
+    checking = _checking(detection_provenance(dst / "faces.parquet"), detector_name, threshold, record)
     with locked(dst):
         survey = dataset.survey()
         tables = {
             "faces": read_faces(dst / "faces.parquet"),
-            "manifest": pq.read_table(dst / "manifest.parquet"),
+            "manifest": with_broken_lines(pq.read_table(dst / "manifest.parquet"), record.get("manifest")),
             "failures": read_failures(dst),
         }
         inputs: dict[str, Rows] = {name: TableRows(table, survey.parts) for name, table in tables.items()}
@@ -75,12 +73,37 @@ def verify(
             ledger.prune(0)  # it was verified before: look again; an interrupted one goes on
         with opened_executor(executor_name, workers, PRELOAD, ray_address, gpus_per_worker) as executor:
             session = Session(executor, Progress())
-            checked = check_faces(session, dataset, survey, inputs, dst, detector.name, threshold, same_detector)
+            checked = check_faces(session, dataset, survey, inputs, dst, checking)
         write_ledger(ledger, survey.parts, VERIFY_SCHEMA, dst / "verify.parquet")
         record.setdefault("stages", {})["verify"] = checked.record()
-        record["verified"] = {"detector": detector.name, "threshold": threshold, "at": now()}
-        record.setdefault("models", model_facts(detector.models))
+        record["verified"] = {
+            "detector": checking.detector_name,
+            "threshold": checking.threshold,
+            "second": checking.second_name or None,
+            "at": now(),
+        }
+        record.setdefault("models", model_facts(make_detector(checking.detector_name).models))
         code = finish(dst, record)
     if as_json:
         print_json(record)
     raise typer.Exit(code)
+
+
+def _checking(
+    found_by: Mapping[str, str], second_name: str | None, threshold: float | None, record: Mapping[str, Any]
+) -> "Checking":
+    """Who looks again: the detector that the faces are of (the default one, where people or others found them)."""
+    from unface.detect import make_detector
+    from unface.errors import InputError
+    from unface.verify.stage import Checking
+
+    own = make_detector(found_by.get("detector", DEFAULT_DETECTOR))
+    if second_name is None:
+        second_name = next(name for name in _SECONDS if name != own.name)
+    if second_name == own.name:
+        raise InputError(f"detector: expected another one than the run's own, or none, got {second_name!r}")
+    second = "" if second_name == NONE else make_detector(second_name).name
+    if threshold is None:
+        threshold = float(found_by["threshold"]) if found_by else own.threshold
+    cells = record.get("config", {}).get("cells", 8)
+    return Checking(own.name, threshold, bool(found_by), second, cells)

@@ -179,6 +179,36 @@ def reach(boxes_xyxy: ArrayLike, obfuscation: Obfuscation, size_wh: Size) -> Rec
     return np.array([hull for hull, _ in _clusters(looked_at)], np.int64).reshape(-1, 4)
 
 
+def averages_left(boxes_xyxy: ArrayLike, obfuscation: Obfuscation, size_wh: Size) -> NDArray[np.int64]:
+    """How many colours of each face the output depends on, whatever an attacker computes: a bound on what is left.
+
+    For a safe blur and a mosaic these are averages of cells. Methods without a bound leave every pixel. Faces that
+    overlap share averages, so the bounds may be added up.
+
+    Args:
+        boxes_xyxy: Faces, as given to `obfuscate`.
+        obfuscation: How they are hidden.
+        size_wh: Width and height of the upright image in pixels.
+
+    Returns:
+        One number per face that lies in the image at all, shape (M,); each colour has a value per channel.
+
+    >>> averages_left([[0, 0, 64, 64], [0, 0, 12, 12]], Obfuscation(), (640, 480))
+    array([64,  9])
+    """
+    faces, full_wh = _faces(size_wh, _check_boxes(boxes_xyxy, obfuscation))
+    sides_wh = faces[:, 2:] - faces[:, :2]
+    if obfuscation.method == "overlay":
+        return np.zeros(len(faces), np.int64)
+    if obfuscation.method == "none" or obfuscation.preset in ("paper", "imagenet"):
+        return np.asarray(sides_wh.prod(axis=1), np.int64)
+    if obfuscation.method == "mosaic":
+        edges = _mosaic_edges(faces, full_wh, obfuscation.cells)
+    else:
+        edges = _safe_edges(faces, full_wh)
+    return np.array([(len(rows) - 1) * (len(columns) - 1) for rows, columns in edges], np.int64)
+
+
 def _check_pixels(pixels: NDArray[Any], mode: str) -> None:
     if mode not in CHANNELS:
         raise ImageError(f"mode: expected {', '.join(CHANNELS)}, got {mode!r}")
@@ -220,23 +250,14 @@ def _overlay(canvas: Pixels, boxes: Boxes, color: Pixels) -> tuple[float, Rectan
 
 def _mosaic(canvas: Pixels, boxes: Boxes, cells: int) -> tuple[float, Rectangles]:
     faces, full_wh = _faces(_size_wh(canvas), boxes)
-    sides_px = np.maximum(np.ceil(full_wh.max(axis=1, initial=0) / cells), _SMALLEST_CELL_PX)
-    edges = [
-        (_square_edges(y1 - y0, side), _square_edges(x1 - x0, side))
-        for (x0, y0, x1, y1), side in zip(faces.tolist(), sides_px.tolist(), strict=True)
-    ]
-    _paint_cells(canvas, faces, edges)
+    _paint_cells(canvas, faces, _mosaic_edges(faces, full_wh, cells))
     return 1.0, faces
 
 
 def _safe_blur(canvas: Pixels, boxes: Boxes) -> tuple[float, Rectangles]:
     """Cell averages, blurred with what surrounds them; nothing else of a face is left to be mixed in."""
     faces, full_wh = _faces(_size_wh(canvas), boxes)
-    edges = [
-        (_even_edges(y1 - y0, full_h), _even_edges(x1 - x0, full_w))
-        for (x0, y0, x1, y1), (full_w, full_h) in zip(faces.tolist(), full_wh.tolist(), strict=True)
-    ]
-    _paint_cells(canvas, faces, edges)
+    _paint_cells(canvas, faces, _safe_edges(faces, full_wh))
     sigmas, feathers, touched, areas = _safe_areas(faces, full_wh, _size_wh(canvas))
     weight = 1.0
     for hull, members in _clusters(areas):
@@ -337,6 +358,21 @@ def _faces(size_wh: Size, boxes: Boxes) -> tuple[Rectangles, NDArray[np.float64]
 
 
 # Cells
+
+
+def _safe_edges(faces: Rectangles, full_wh: NDArray[np.float64]) -> list[Edges]:
+    return [
+        (_even_edges(y1 - y0, full_h), _even_edges(x1 - x0, full_w))
+        for (x0, y0, x1, y1), (full_w, full_h) in zip(faces.tolist(), full_wh.tolist(), strict=True)
+    ]
+
+
+def _mosaic_edges(faces: Rectangles, full_wh: NDArray[np.float64], cells: int) -> list[Edges]:
+    sides_px = np.maximum(np.ceil(full_wh.max(axis=1, initial=0) / cells), _SMALLEST_CELL_PX)
+    return [
+        (_square_edges(y1 - y0, side), _square_edges(x1 - x0, side))
+        for (x0, y0, x1, y1), side in zip(faces.tolist(), sides_px.tolist(), strict=True)
+    ]
 
 
 def _even_edges(side_px: int, full_px: float) -> NDArray[np.int64]:
