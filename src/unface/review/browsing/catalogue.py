@@ -130,7 +130,7 @@ class Catalogue:
         self.sizes_wh = np.stack([_integers(table[side]) for side in ("width", "height")], axis=1).astype(np.int32)
         self.statuses = pc.index_in(_one(table["status"]), pa.array(STATUSES)).to_numpy().astype(np.int8)
         self.class_names, places = classes_of(self.image_ids)
-        if (places == NO_CLASS).any() or not self.class_names:
+        if (places == NO_CLASS).any():
             self.class_names, places = ["", *self.class_names], places + 1
         self.classes = places.astype(np.int32)
         self.class_titles = [title_of(name) for name in self.class_names]
@@ -149,7 +149,8 @@ class Catalogue:
             "score": _order(self.lowest_score),
         }
         self._places = {name: place for place, name in enumerate(self.class_names)}
-        self._texts = pa.array([f"{n}\n{t}" for n, t in zip(self.class_names, self.class_titles, strict=True)])
+        texts = (f"{name}\n{title}" for name, title in zip(self.class_names, self.class_titles, strict=True))
+        self._texts = pa.array(texts, pa.string())
 
     def __len__(self) -> int:
         return len(self.image_ids)
