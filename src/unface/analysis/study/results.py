@@ -108,9 +108,8 @@ def read_results(folder: Path) -> Results:
         predictions = read_predictions(path)
         outcomes = known if path == paths[0] else predictions.outcomes()
         _check_same(first, predictions)
-        if not outcomes.image_ids.equals(everything):
-            labels_by_id = _aligned(path, everything, labels, outcomes)
-            everything, labels = labels_by_id
+        everything, labels = _joined(path, everything, labels, outcomes)
+        if not outcomes.image_ids.equals(ids):
             ids = ids.filter(pc.is_in(ids, value_set=outcomes.image_ids))
         evaluation = predictions.evaluation
         runs = cells.setdefault(Cell(evaluation.architecture, evaluation.train, evaluation.eval), {})
@@ -154,11 +153,14 @@ def _brief(evaluation: Evaluation, name: str) -> str:
     return f"{len(evaluation.classes)} classes" if name == "classes" else repr(evaluation.dataset)
 
 
-def _aligned(
+def _joined(
     path: Path, everything: pa.Array, labels: NDArray[np.int32], outcomes: Outcomes
 ) -> tuple[pa.Array, NDArray[np.int32]]:
     """All images so far and their classes, with those of one more file; the classes have to agree."""
-    places = pc.fill_null(pc.index_in(outcomes.image_ids, value_set=everything), -1).to_numpy()
+    if outcomes.image_ids.equals(everything):
+        places = np.arange(len(everything))
+    else:
+        places = pc.fill_null(pc.index_in(outcomes.image_ids, value_set=everything), -1).to_numpy()
     known = places >= 0
     different = np.flatnonzero(known)[labels[places[known]] != outcomes.labels[known]]
     if len(different):
@@ -167,6 +169,8 @@ def _aligned(
             f"{path}: {outcomes.image_ids[row].as_py()!r}: label: expected {labels[places[row]]} as in the other runs, "
             f"got {outcomes.labels[row]}"
         )
+    if known.all():
+        return everything, labels
     new = pa.array(~known)
     both = pa.concat_arrays([everything, outcomes.image_ids.filter(new)])
     return both, np.concatenate([labels, outcomes.labels[~known]])
