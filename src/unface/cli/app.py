@@ -7,9 +7,11 @@ import typer
 
 from unface import __version__
 from unface.cli import models, review, study
+from unface.cli.browse import browse
 from unface.cli.convert import convert
 from unface.cli.detect import detect
 from unface.cli.obfuscate import obfuscate
+from unface.cli.quality import quality
 from unface.cli.run import run
 from unface.cli.sample import sample
 from unface.cli.stats import stats
@@ -35,6 +37,8 @@ app.command()(obfuscate)
 app.command()(verify)
 app.command()(convert)
 app.command()(stats)
+app.command()(quality)
+app.command()(browse)
 app.command()(sample)
 app.add_typer(review.app, name="review")
 app.add_typer(study.app, name="study")

@@ -78,7 +78,7 @@ def convert(
     if (merge is None) != (len(sources) == 1):
         raise InputError(f"expected --merge with several IN and without it one, got {len(sources)} IN")
     target = target_format or guess_target(output)
-    inputs = [_read(source, source_format, images, stored, status) for source in sources]
+    inputs = [read_input(source, source_format, images, stored, status) for source in sources]
     table, merged = _merge(
         [only_labels(found.table, labels) if labels else found.table for found in inputs], merge, iou
     )
@@ -97,7 +97,7 @@ def convert(
 
 
 @dataclass(frozen=True)
-class _Input:
+class Input:
     """One IN, read."""
 
     path: Path
@@ -107,24 +107,26 @@ class _Input:
     pictures: "Pictures | None"
 
     def record(self) -> dict[str, Any]:
+        """As JSON holds it."""
         facts = {"path": str(self.path), "format": self.format, "images": len(self.table)}
         return {**facts, "left_out_or_changed": self.notes}
 
 
-def _read(path: Path, name: str | None, images: str | None, stored: bool, status: str) -> _Input:
+def read_input(path: Path, name: str | None, images: str | None, stored: bool, status: str) -> Input:
+    """Read annotations in a format that is named, or told by the content; see `Reading` for the rest."""
     from unface.faces import read_faces
     from unface.faces.formats import NATIVE, Reading, guess_format, load_format, read_table
 
     name = name or guess_format(path)
     if name == NATIVE:
-        return _Input(path, name, read_faces(path), {}, _pictures(images))
+        return Input(path, name, read_faces(path), {}, _pictures(images))
     source = load_format(name)
     beside = path / source.images_folder
     pictures = _pictures(images or (str(beside) if source.images_folder and beside.is_dir() else None))
     table, notes = read_table(Reading(path, name, source, pictures, stored, status))
     if pictures is not None:
         notes["images of the dataset without a row"] = len(pictures) - len(table)
-    return _Input(path, name, table, dict(+notes), pictures)
+    return Input(path, name, table, dict(+notes), pictures)
 
 
 def _pictures(place: str | None) -> "Pictures | None":
@@ -148,7 +150,7 @@ def _merge(tables: list["pa.Table"], rule: MergeRule | None, iou: float) -> tupl
     return merged, dict(told)
 
 
-def _provenance(inputs: list[_Input], rule: MergeRule | None) -> dict[str, str]:
+def _provenance(inputs: list[Input], rule: MergeRule | None) -> dict[str, str]:
     """What the table says of its origin; a table of ours that was only filtered keeps what it said."""
     import json
 
