@@ -210,7 +210,7 @@ def test_ctrl_c_says_so_and_the_same_command_goes_on(tmp_path):
         "yunet",
     ]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "out/.unface/detect").exists():
+    while process.poll() is None and not (tmp_path / "out/.unface/detect").exists():
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate()

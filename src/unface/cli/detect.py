@@ -6,45 +6,26 @@ from typing import Annotated
 
 import typer
 
-from unface.cli.options import (
-    DEFAULT_DETECTOR,
-    PRELOAD,
-    SHOWN,
-    DetectorName,
-    Executor,
-    ExecutorName,
-    GpusPerWorker,
-    Json,
-    Overwrite,
-    Rank,
-    RayAddress,
-    RetryFailed,
-    Source,
-    Threshold,
-    Workers,
-    WorldSize,
-    print_json,
-    tell,
-    tell_failures,
-)
+from unface.cli import options
+from unface.cli.options import PRELOAD, SHOWN, print_json, tell, tell_failures
 
 
 def detect(
-    src: Source,
+    src: options.Source,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FACES", help="Table to write.")] = Path(
         "faces.parquet"
     ),
-    detector_name: DetectorName = DEFAULT_DETECTOR,
-    threshold: Threshold = None,
-    retry_failed: RetryFailed = False,
-    overwrite: Overwrite = False,
-    workers: Workers = None,
-    executor_name: Executor = ExecutorName.local,
-    ray_address: RayAddress = None,
-    gpus_per_worker: GpusPerWorker = 0.0,
-    rank: Rank = 0,
-    world_size: WorldSize = 1,
-    as_json: Json = False,
+    detector_name: options.DetectorName = options.DEFAULT_DETECTOR,
+    threshold: options.Threshold = None,
+    retry_failed: options.RetryFailed = False,
+    overwrite: options.Overwrite = False,
+    workers: options.Workers = None,
+    executor_name: options.Executor = options.ExecutorName.local,
+    ray_address: options.RayAddress = None,
+    gpus_per_worker: options.GpusPerWorker = 0.0,
+    rank: options.Rank = 0,
+    world_size: options.WorldSize = 1,
+    as_json: options.Json = False,
 ) -> None:
     """Find the faces; write faces.parquet.
 
@@ -79,10 +60,7 @@ def detect(
         with opened_executor(executor_name, workers, PRELOAD, ray_address, gpus_per_worker) as executor:
             session = Session(executor, Progress(), rank, world_size, retry_failed)
             report = find_faces(session, dataset, survey, detector.name, threshold, ledger)
-        others = share.end(work)
-        if others:
-            tell(f"rank {rank} of {world_size} is done; {others} others are not: the last one writes {output}")
-            raise typer.Exit(ALL_DONE)
+        share.end(work, str(output))
         report = whole(report, ledger, survey.parts)
         write_table(LedgerRows(ledger, FACES_SCHEMA), survey.parts, FACES_SCHEMA, made_by, output)
     failures = failure_rows(survey, report.failure_rows)

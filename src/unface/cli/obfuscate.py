@@ -1,56 +1,33 @@
 """`unface obfuscate`: hide recorded faces."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from unface.cli.options import (
-    Cells,
-    Color,
-    Destination,
-    Executor,
-    ExecutorName,
-    Jpeg,
-    JpegWriting,
-    Json,
-    Link,
-    MethodOrNone,
-    Overwrite,
-    Preset,
-    Quality,
-    Rank,
-    RayAddress,
-    RetryFailed,
-    Source,
-    Workers,
-    WorldSize,
-    preload,
-    print_json,
-    tell,
-)
+from unface.cli import options
+from unface.cli.options import preload, print_json
 
 
 def obfuscate(
-    src: Source,
+    src: options.Source,
     faces_path: Annotated[Path, typer.Argument(metavar="FACES", help="faces.parquet.", show_default=False)],
-    dst: Destination,
-    method: MethodOrNone = "blur",
-    preset: Preset = "safe",
-    color: Color = "mean",
-    cells: Cells = 8,
-    jpeg: Jpeg = JpegWriting.region,
-    quality: Quality = None,
-    link: Link = False,
-    retry_failed: RetryFailed = False,
-    overwrite: Overwrite = False,
-    workers: Workers = None,
-    executor_name: Executor = ExecutorName.local,
-    ray_address: RayAddress = None,
-    rank: Rank = 0,
-    world_size: WorldSize = 1,
-    as_json: Json = False,
+    dst: options.Destination,
+    method: options.MethodOrNone = "blur",
+    preset: options.Preset = "safe",
+    color: options.Color = "mean",
+    cells: options.Cells = 8,
+    jpeg: options.Jpeg = options.JpegWriting.region,
+    quality: options.Quality = None,
+    link: options.Link = False,
+    retry_failed: options.RetryFailed = False,
+    overwrite: options.Overwrite = False,
+    workers: options.Workers = None,
+    executor_name: options.Executor = options.ExecutorName.local,
+    ray_address: options.RayAddress = None,
+    rank: options.Rank = 0,
+    world_size: options.WorldSize = 1,
+    as_json: options.Json = False,
 ) -> None:
     """Hide the faces that FACES records.
 
@@ -75,19 +52,14 @@ def obfuscate(
     from unface.engine import Progress
     from unface.faces import read_faces, write_faces
     from unface.obfuscate.methods import Obfuscation
-    from unface.obfuscate.stage import MANIFEST_SCHEMA, Writing
+    from unface.obfuscate.stage import MANIFEST_SCHEMA, Writing, parameters
 
     share = Share(rank, world_size)
     obfuscation = Obfuscation(method, preset, color, cells)
     writing = Writing(jpeg.value, quality, link)
     dataset = open_dataset(src)
     faces = read_faces(faces_path)
-    config: dict[str, Any] = {
-        "faces": str(faces_path.resolve()),
-        **asdict(obfuscation),
-        "jpeg": jpeg.value,
-        "quality": quality,
-    }
+    config = {"faces": str(faces_path.resolve()), **parameters(obfuscation, writing)}
     with claimed(dst, dataset.root, config, share, overwrite) as record:
         survey = dataset.survey()
         require_images(src, survey)
@@ -96,10 +68,7 @@ def obfuscate(
         with opened_executor(executor_name, workers, preload(jpeg), ray_address, 0.0) as executor:
             session = Session(executor, Progress(), rank, world_size, retry_failed)
             hidden = hide_faces(session, dataset, survey, rows, obfuscation, writing, dst)
-        others = share.end(dst / ".unface")
-        if others:
-            tell(f"rank {rank} of {world_size} is done; {others} others are not: the last one writes the tables")
-            raise typer.Exit(0)
+        share.end(dst / ".unface", "the tables")
         ledger = ledger_of(dst, "obfuscate")
         hidden = whole(hidden, ledger, survey.parts)
         write_ledger(ledger, survey.parts, MANIFEST_SCHEMA, dst / "manifest.parquet")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unface.errors import one_line
+from unface.errors import InputError, one_line
 
 
 class JpegWriting(StrEnum):
@@ -34,7 +34,17 @@ Source = Annotated[
         show_default=False,
     ),
 ]
-Destination = Annotated[Path, typer.Argument(metavar="DST", help="Output folder.", show_default=False)]
+
+
+def _folder(name: str) -> Path:
+    if "://" in name:
+        raise InputError(
+            f"{one_line(name)}: expected a folder of this machine, got a URL; mount it, or copy the result"
+        )
+    return Path(name)
+
+
+Destination = Annotated[Path, typer.Argument(metavar="DST", help="Output folder.", show_default=False, parser=_folder)]
 DetectorName = Annotated[
     str, typer.Option("--detector", help="Face detector: cascade, yunet or centerface.", metavar="NAME")
 ]

@@ -1,62 +1,35 @@
 """`unface run`: detect, obfuscate, verify, report."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from unface.cli.options import (
-    DEFAULT_DETECTOR,
-    Cells,
-    Color,
-    Destination,
-    DetectorName,
-    Executor,
-    ExecutorName,
-    GpusPerWorker,
-    Jpeg,
-    JpegWriting,
-    Json,
-    Link,
-    Method,
-    Overwrite,
-    Preset,
-    Quality,
-    Rank,
-    RayAddress,
-    RetryFailed,
-    Source,
-    Threshold,
-    Workers,
-    WorldSize,
-    preload,
-    print_json,
-    tell,
-)
+from unface.cli import options
+from unface.cli.options import preload, print_json
 
 
 def run(
-    src: Source,
-    dst: Destination,
-    detector_name: DetectorName = DEFAULT_DETECTOR,
-    threshold: Threshold = None,
-    method: Method = "blur",
-    preset: Preset = "safe",
-    color: Color = "mean",
-    cells: Cells = 8,
-    jpeg: Jpeg = JpegWriting.region,
-    quality: Quality = None,
-    link: Link = False,
-    retry_failed: RetryFailed = False,
-    overwrite: Overwrite = False,
-    workers: Workers = None,
-    executor_name: Executor = ExecutorName.local,
-    ray_address: RayAddress = None,
-    gpus_per_worker: GpusPerWorker = 0.0,
-    rank: Rank = 0,
-    world_size: WorldSize = 1,
-    as_json: Json = False,
+    src: options.Source,
+    dst: options.Destination,
+    detector_name: options.DetectorName = options.DEFAULT_DETECTOR,
+    threshold: options.Threshold = None,
+    method: options.Method = "blur",
+    preset: options.Preset = "safe",
+    color: options.Color = "mean",
+    cells: options.Cells = 8,
+    jpeg: options.Jpeg = options.JpegWriting.region,
+    quality: options.Quality = None,
+    link: options.Link = False,
+    retry_failed: options.RetryFailed = False,
+    overwrite: options.Overwrite = False,
+    workers: options.Workers = None,
+    executor_name: options.Executor = options.ExecutorName.local,
+    ray_address: options.RayAddress = None,
+    gpus_per_worker: options.GpusPerWorker = 0.0,
+    rank: options.Rank = 0,
+    world_size: options.WorldSize = 1,
+    as_json: options.Json = False,
 ) -> None:
     """Make a safe copy of a dataset of images.
 
@@ -77,7 +50,7 @@ def run(
         from unface.engine import Progress
         from unface.errors import InputError
         from unface.obfuscate.methods import Obfuscation
-        from unface.obfuscate.stage import Writing
+        from unface.obfuscate.stage import Writing, parameters
 
         obfuscation = Obfuscation(method, preset, color, cells)
         if method == "none":
@@ -89,9 +62,7 @@ def run(
         config: dict[str, Any] = {
             "detector": detector.name,
             "threshold": threshold,
-            **asdict(obfuscation),
-            "jpeg": jpeg.value,
-            "quality": quality,
+            **parameters(obfuscation, writing),
         }
         with claimed(dst, dataset.root, config, share, overwrite) as record:
             survey = dataset.survey()
@@ -102,10 +73,7 @@ def run(
             hidden, checked = hide_until_verified(
                 session, dataset, survey, detector.name, threshold, obfuscation, writing, dst
             )
-            others = share.end(dst / ".unface")
-            if others:
-                tell(f"rank {rank} of {world_size} is done; {others} others are not: the last one writes the tables")
-                raise typer.Exit(0)
+            share.end(dst / ".unface", "the tables")
             code = _conclude(dst, dataset, survey, detector, threshold, record, (found, hidden, checked))
     if as_json:
         print_json(record)

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from unface.cli.options import ExecutorName, worker_count
+import typer
+
+from unface.cli.options import ExecutorName, tell, worker_count
 from unface.engine import Executor, LocalExecutor
 from unface.errors import InputError
 
@@ -64,11 +66,22 @@ class Share:
         """Note that this machine is at work."""
         self._path(work, self.rank).unlink(missing_ok=True)
 
-    def end(self, work: Path) -> int:
-        """Note that this machine is done; returns how many are not."""
+    def end(self, work: Path, rest: str) -> None:
+        """Note that this machine is done; unless it is the last one, the command ends here.
+
+        Args:
+            work: The folder that the machines share.
+            rest: What the last one does.
+
+        Raises:
+            Exit: Other machines are not done.
+        """
         self._path(work, self.rank).parent.mkdir(parents=True, exist_ok=True)
         self._path(work, self.rank).touch()
-        return sum(not self._path(work, rank).exists() for rank in range(self.world_size))
+        others = sum(not self._path(work, rank).exists() for rank in range(self.world_size))
+        if others:
+            tell(f"rank {self.rank} of {self.world_size} is done; {others} others are not: the last one writes {rest}")
+            raise typer.Exit(0)
 
     def _path(self, work: Path, rank: int) -> Path:
         return work / "ranks" / f"{rank}-of-{self.world_size}"

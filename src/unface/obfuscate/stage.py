@@ -64,6 +64,11 @@ class Writing:
             raise InputError(f"quality: expected 1 to 100, got {self.quality}")
 
 
+def parameters(obfuscation: Obfuscation, writing: Writing) -> dict[str, Any]:
+    """All that decides the bytes of an obfuscated file, but the file and its faces."""
+    return {**asdict(obfuscation), "jpeg": writing.jpeg, "quality": writing.quality}
+
+
 @dataclass
 class ObfuscateStage:
     """Write the safe copy of an image.
@@ -97,7 +102,7 @@ class ObfuscateStage:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What decides the output."""
-        return {**asdict(self.obfuscation), "jpeg": self.writing.jpeg, "quality": self.writing.quality}
+        return parameters(self.obfuscation, self.writing)
 
     def setup(self) -> None:
         """Load what writes regions, before the first image is waited for."""
