@@ -167,6 +167,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     )
     log = tmp_path / "log"
     while not log.exists():
+        assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     process.wait()
