@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from unface.errors import InputError, one_line
 from unface.report import charts, counts, findings, gallery, numbers
@@ -55,7 +55,7 @@ def render(folder: Folder, gallery_count: int) -> str:
     """The page's HTML."""
     summary = findings.summarise(folder)
     run = folder.run
-    return _template().render(
+    return template("report.html.jinja").render(
         folder=folder,
         run=run,
         dataset=_dataset_name(folder),
@@ -103,9 +103,15 @@ def shortened(text: str | None, limit: int = NAME_CHARS) -> str:
     return f"{shown[: limit // 2]}…{shown[len(shown) - (limit - 1) // 2 :]}"
 
 
-def _template() -> Template:
+def template(name: str) -> Template:
+    """One of this room's templates, with the filters that all share."""
     environment = Environment(
-        autoescape=True, finalize=printable, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(lambda part: files("unface.report").joinpath(part).read_text("utf-8")),
+        autoescape=True,
+        finalize=printable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "short": shortened,
@@ -123,8 +129,7 @@ def _template() -> Template:
         "duration": numbers.duration,
         "data_size": numbers.data_size,
     }
-    source = files("unface.report").joinpath("report.html.jinja").read_text("utf-8")
-    return environment.from_string(source)
+    return environment.get_template(name)
 
 
 def _dataset_name(folder: Folder) -> str:
