@@ -7,7 +7,7 @@ const pages = readdirSync(import.meta.dirname).filter((name) => name.endsWith(".
 export default defineConfig({
   root: import.meta.dirname,
   build: {
-    outDir: process.env.UNFACE_PAGE_DIR ?? "../src/unface/review/page",
+    outDir: "../src/unface/review/page",
     emptyOutDir: true,
     assetsInlineLimit: 0, // the servers' Content-Security-Policy takes scripts and styles from files only
     modulePreload: { polyfill: false },
