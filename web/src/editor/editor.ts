@@ -150,6 +150,13 @@ export class Editor {
     this.#add(boxBetween(onImage(this.#view, corner), onImage(this.#view, opposite), this.#scene.size, this.label));
   }
 
+  /** Draw these instead. */
+  replaceBoxes(boxes: Boxes): void {
+    if (!this.#scene.editable) return;
+    this.#selected = null;
+    this.#commit(boxes);
+  }
+
   removeSelected(): void {
     const gone = this.#selected;
     if (gone === null || !this.#scene.editable) return;

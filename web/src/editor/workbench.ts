@@ -3,7 +3,7 @@
 import { describeBox, type Label, labelName } from "../shared/boxes";
 import { element } from "../shared/dom";
 import { type IconName, icon } from "../shared/icons";
-import { COLORS, Editor } from "./editor";
+import { Editor } from "./editor";
 
 const NUDGE_PX = 3;
 const LEAST_BRIGHTNESS = 0.5;
@@ -250,5 +250,3 @@ export function tool(name: IconName, label: string, key: string, onclick: () => 
     icon(name),
   );
 }
-
-export { COLORS };

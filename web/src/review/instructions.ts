@@ -35,6 +35,7 @@ export function instructions(lives: number): HTMLElement {
         frame(26, 24, 68, 42),
       ),
       example("good", "Turned or half hidden faces too", profile(60, 46), frame(43, 22, 33, 46)),
+      example("good", "No face, no box", scenery()),
       example("bad", "Too tight: the chin shows", person(60, 44, 1), frame(44, 24, 32, 27)),
       example("bad", "Too large: hides what is no face", person(60, 44, 1), frame(12, 6, 96, 80)),
       example("bad", "A face is missing", person(36, 48, 0.8), person(84, 48, 0.8), frame(21, 28, 30, 38)),
@@ -86,7 +87,7 @@ function person(x: number, y: number, size: number): SVGElement {
   return shape(
     "g",
     { transform: `translate(${x} ${y}) scale(${size})` },
-    shape("path", { d: "M-30 48c2-20 14-25 30-25s28 5 30 25Z", class: "sketch-clothes" }),
+    shape("path", { d: "M-30 62V48c2-20 14-25 30-25s28 5 30 25v14Z", class: "sketch-clothes" }),
     shape("path", { d: "M-7 16h14v10a7 7 0 0 1-14 0Z", class: "sketch-skin" }),
     shape("path", { d: "M-19-4c-2-20 8-25 19-25s21 5 19 25l-3 6h-32Z", class: "sketch-hair" }),
     shape("ellipse", { rx: 16, ry: 21, class: "sketch-skin" }),
@@ -99,7 +100,7 @@ function profile(x: number, y: number): SVGElement {
   return shape(
     "g",
     { transform: `translate(${x} ${y})` },
-    shape("path", { d: "M-24 46c2-18 10-23 26-23s26 5 28 23Z", class: "sketch-clothes" }),
+    shape("path", { d: "M-24 60V46c2-18 10-23 26-23s26 5 28 23v14Z", class: "sketch-clothes" }),
     shape("path", { d: "M-4 14h14v12a7 7 0 0 1-14 0Z", class: "sketch-skin" }),
     shape("path", {
       d: "M12-16c2 8 2 24-2 31-4 8-17 8-21 3-2-3-1-6-2-9l-4-3 4-8c-1-10 2-19 10-20s13 1 15 6Z",
@@ -114,7 +115,7 @@ function cat(x: number, y: number): SVGElement {
   return shape(
     "g",
     { transform: `translate(${x} ${y})` },
-    shape("path", { d: "M-26 42c0-16 10-22 26-22s26 6 26 22Z", class: "sketch-fur" }),
+    shape("path", { d: "M-26 56V42c0-16 10-22 26-22s26 6 26 22v14Z", class: "sketch-fur" }),
     shape("path", { d: "M-20-2V-24l12 9h16l12-9V-2c0 14-9 20-20 20S-20 12-20-2Z", class: "sketch-fur" }),
     shape("path", {
       d: "M-10-3v4M10-3v4M-3 6h6l-3 4ZM-14 9l-14-3M-14 12l-13 3M14 9l14-3M14 12l13 3",
@@ -123,8 +124,23 @@ function cat(x: number, y: number): SVGElement {
   );
 }
 
+function scenery(): SVGElement {
+  return shape(
+    "g",
+    {},
+    shape("circle", { cx: 92, cy: 24, r: 9, class: "sketch-sun" }),
+    shape("path", { d: "M0 72 34 34l22 24 16-14 48 34v12H0Z", class: "sketch-hill" }),
+  );
+}
+
 function frame(x: number, y: number, width: number, height: number): SVGElement {
-  return shape("rect", { x, y, width, height, class: "sketch-frame" });
+  const sides = { x, y, width, height };
+  return shape(
+    "g",
+    {},
+    shape("rect", { ...sides, class: "sketch-rim" }),
+    shape("rect", { ...sides, class: "sketch-frame" }),
+  );
 }
 
 function shape(tag: string, attributes: Record<string, string | number>, ...children: SVGElement[]): SVGElement {

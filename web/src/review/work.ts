@@ -3,7 +3,7 @@
 import { COLORS } from "../editor/editor";
 import { createWorkbench, tool } from "../editor/workbench";
 import { ask, askImage, type Me, Offline, pause, Refusal, reasonOf } from "../shared/api";
-import { element } from "../shared/dom";
+import { element, isFieldKey } from "../shared/dom";
 import { icon } from "../shared/icons";
 import { Pictures } from "../shared/pictures";
 import { type Answer, Outbox, type Saved } from "./outbox";
@@ -22,6 +22,7 @@ interface Lesson {
   readonly position: number;
   /** Where the worker was by then: further on, if the network was slow. */
   readonly back: number;
+  /** Lives that it left. */
   readonly lives: number;
   readonly restarted: boolean;
 }
@@ -53,7 +54,7 @@ export function createWork(me: Me, first: TaskView, ending: Ending): Work {
 
   const bench = createWorkbench(() => onboxes());
   const title = element("h1", { class: "where", tabindex: -1 });
-  const meter = element("progress", { class: "meter", max: task.length, "aria-label": "Images answered" });
+  const done = element("span", { class: "done-count" });
   const hearts = element("span", { class: "lives", role: "img" });
   const state = element("span", { class: "state", role: "status" });
   const strip = element("div", { class: "strip", role: "group", "aria-label": "Images" });
@@ -81,7 +82,7 @@ export function createWork(me: Me, first: TaskView, ending: Ending): Work {
       "header",
       { class: "topbar" },
       element("span", { class: "brand" }, element("span", { class: "brand-mark", "aria-hidden": "true" }), "unface"),
-      element("div", { class: "where-box" }, title, meter),
+      element("div", { class: "where-box" }, title, done),
       hearts,
       state,
       tool("help", "Help", "?", () => ending.onhelp()),
@@ -217,8 +218,9 @@ export function createWork(me: Me, first: TaskView, ending: Ending): Work {
   function onsaved(answer: Answer, saved: Saved): void {
     task.take(answer, saved);
     if (!saved.truth) return;
-    const { lives, restarted } = saved;
-    lessons = [...lessons, { position: answer.position, back: task.at, lives, restarted }];
+    const left = saved.restarted ? 0 : saved.lives;
+    const { restarted } = saved;
+    lessons = [...lessons, { position: answer.position, back: task.at, lives: left, restarted }];
     if (saved.restarted) outbox.drop((other) => other.task === task.id && other.attempt === answer.attempt);
     if (lessons.length === 1) teach();
   }
@@ -381,10 +383,10 @@ export function createWork(me: Me, first: TaskView, ending: Ending): Work {
     if (isClosed || shown < 0) return;
     const { at, length } = task;
     title.textContent = `Image ${at + 1} of ${length}`;
-    meter.value = task.answeredCount;
-    meter.max = length;
-    hearts.replaceChildren(...Array.from({ length: lives }, (_, i) => icon("heart", i < task.lives)));
-    hearts.setAttribute("aria-label", `${task.lives} of ${lives} lives`);
+    done.textContent = `${task.answeredCount} done`;
+    const left = lessons[0]?.lives ?? task.lives;
+    hearts.replaceChildren(...Array.from({ length: lives }, (_, i) => icon("heart", i < left)));
+    hearts.setAttribute("aria-label", `${left} of ${lives} lives`);
     before.disabled = at === 0;
     const isLast = at === length - 1;
     const label = next.firstElementChild as HTMLElement;
@@ -414,6 +416,7 @@ export function createWork(me: Me, first: TaskView, ending: Ending): Work {
   }
 
   function handleKey(event: KeyboardEvent): void {
+    if (isFieldKey(event)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey;
     if (isPlain && (key === "d" || key === "ArrowRight")) void goNext();

@@ -29,3 +29,9 @@ export function byId<T extends Element>(id: string, kind: { new (): T }): T {
   if (!(found instanceof kind)) throw new Error(`#${id}: expected a ${kind.name}`);
   return found;
 }
+
+/** Whether a key belongs to the field that has the focus, and is no shortcut of the page. */
+export function isFieldKey({ target, key }: KeyboardEvent): boolean {
+  if (target instanceof HTMLInputElement && target.type === "range") return /^(Arrow|Home|End|Page)/.test(key);
+  return target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
+}
