@@ -197,6 +197,7 @@ def _row(browser: Browser, number: int) -> RowView:
         image_id=catalogue.image_ids[number].as_py(),
         status=STATUSES[catalogue.statuses[number]],
         faces=int(catalogue.counts[number]),
+        candidates=catalogue.candidates.count(number),
         tallest=_finite(catalogue.largest[number]),
         score=_finite(catalogue.lowest_score[number]),
         url=browser.url("small", number),

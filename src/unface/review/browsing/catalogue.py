@@ -106,9 +106,13 @@ class BoxColumns:
         """How many boxes each image has, shape (M,)."""
         return np.diff(self.ends, prepend=0).astype(np.int32)
 
+    def count(self, number: int) -> int:
+        """How many boxes one image has."""
+        return int(self.ends[number] - (self.ends[number - 1] if number else 0))
+
     def of(self, number: int) -> Faces:
         """One image's boxes."""
-        places = slice(self.ends[number - 1] if number else 0, self.ends[number])
+        places = slice(self.ends[number] - self.count(number), self.ends[number])
         return Faces(
             self.boxes_xyxy[places],
             self.scores[places],

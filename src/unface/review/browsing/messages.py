@@ -75,14 +75,15 @@ class DatasetView(BaseModel):
 class RowView(BaseModel):
     """One image of a page.
 
-    `tallest` is the height of its largest face in pixels, `score` its lowest score; `url` leads to a small picture of
-    it, expires, and is renewed by asking again.
+    `candidates` are below the detector's threshold; `tallest` is the height of its largest face in pixels, `score` its
+    lowest score; `url` leads to a small picture of it, expires, and is renewed by asking again.
     """
 
     number: int
     image_id: str
     status: str
     faces: int
+    candidates: int
     tallest: float | None
     score: float | None
     url: str

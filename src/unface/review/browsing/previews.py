@@ -27,7 +27,7 @@ class Previews:
 
     def _made(self, row: FaceRow, longest_side_px: int) -> Picture:
         if row.status == "failed" and not self._originals:
-            raise ImageError("is failed in faces.parquet: its faces are not known, so it is not shown")
+            raise ImageError("detection failed: its faces are not known, so it is not shown")
         photo = decode(self._reader.read(row.image_id))
         return as_jpeg(photo if self._originals else hidden(photo, row), longest_side_px)
 
