@@ -4,8 +4,9 @@
 https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectFaces.html
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 
@@ -36,13 +37,23 @@ def read(path: Path, notes: Notes) -> Iterator[Annotated]:
     for file in [path] if path.is_file() else files_below(path, ".json"):
         place = file.relative_to(root).as_posix()
         response = json_object(file, _Response)
-        boxes = [_box(face) for face in response.face_details]
-        yield Annotated(place.removesuffix(".json"), boxes, place, relative=True)
+        yield Annotated(place.removesuffix(".json"), _boxes(response), place, relative=True)
 
 
-def _box(face: _Face) -> Box:
-    at = face.bounding_box
-    return Box(at.left, at.top, at.left + at.width, at.top + at.height, score=face.confidence / 100)
+def boxes_of(response: Mapping[str, Any]) -> list[Box]:
+    """The boxes of a response, in fractions of the upright image; ValueError where it is none."""
+    try:
+        return _boxes(msgspec.convert(dict(response), _Response))
+    except msgspec.ValidationError as error:
+        raise ValueError(f"expected a response of DetectFaces, got {error}") from None
+
+
+def _boxes(response: _Response) -> list[Box]:
+    boxes = []
+    for face in response.face_details:
+        at = face.bounding_box
+        boxes.append(Box(at.left, at.top, at.left + at.width, at.top + at.height, score=face.confidence / 100))
+    return boxes
 
 
 def write(path: Path, images: AnnotatedImages) -> None:
