@@ -61,6 +61,30 @@ def no_leftovers(folder: Path) -> bool:
     )
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
+@pytest.mark.parametrize("kind", ["folder", "webdataset", "parquet"])
+def test_a_full_disk_ends_the_run_with_one_line_and_the_same_command_goes_on(tmp_path, kind):
+    table = write_table(write_source(kind, tmp_path / "src"), tmp_path / "faces.parquet")
+    unface("obfuscate", tmp_path / "src", table, tmp_path / "whole")
+    pages = sum(-(-path.stat().st_size // 4096) for path in (tmp_path / "whole").rglob("*") if path.is_file())
+    out = tmp_path / "out"
+    out.mkdir()
+    size = f"size={pages * 4096 // 2}"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(out)], capture_output=True).returncode:
+        pytest.skip("cannot mount a small disk here")
+    try:
+        done = unface("obfuscate", tmp_path / "src", table, out, check=False)
+        assert done.returncode == 2
+        assert "No space left on device" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+        subprocess.run(["mount", "-o", "remount,size=64m", str(out)], check=True)
+        unface("obfuscate", tmp_path / "src", table, out)
+        assert digests(out) == digests(tmp_path / "whole")
+        assert no_leftovers(out)
+    finally:
+        subprocess.run(["umount", str(out)], check=True)
+
+
 @pytest.fixture(scope="module", params=["folder", "webdataset", "parquet"])
 def source(request, tmp_path_factory):
     """A dataset, its faces, and the output of an undisturbed run."""

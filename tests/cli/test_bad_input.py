@@ -220,29 +220,6 @@ def test_wrong_options(tmp_path, src, option, words):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
-def test_a_full_disk_ends_the_run_with_one_line_and_the_same_command_goes_on(tmp_path):
-    for number in range(24):
-        write_image(tmp_path / "src" / f"{number}.png", width=200, height=150, seed=number)
-    out = tmp_path / "out"
-    out.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(out)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("cannot mount a small disk here")
-    try:
-        done = unface("run", tmp_path / "src", out, "--detector", "yunet")
-        assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].endswith("No space left on device")
-        assert "Traceback" not in done.stderr
-        subprocess.run(["mount", "-o", "remount,size=64m", str(out)], check=True)
-        done = unface("run", tmp_path / "src", out, "--detector", "yunet")
-        assert done.returncode == 0, done.stderr
-        assert len(pd.read_parquet(out / "manifest.parquet")) == 24
-        assert not list(out.rglob("*.part"))
-    finally:
-        subprocess.run(["umount", str(out)], check=True)
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 def test_a_destination_without_permission():
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # pytest's own folders are closed to others

@@ -1,6 +1,7 @@
 """A worker's work: one shard, image by image. The same for every executor."""
 
 import errno
+import os
 import resource
 import sys
 import time
@@ -168,7 +169,8 @@ def told(error: Exception) -> UnfaceError:
     if isinstance(error, UnfaceError):
         return error
     if isinstance(error, OSError):
-        return InputError(f"{one_line(error.filename or 'the system')}: {error.strerror or error}")
+        reason = os.strerror(error.errno) if error.errno else error
+        return InputError(f"{one_line(error.filename or 'the system')}: {one_line(reason)}")
     return UnfaceError(f"{type(error).__name__}: {one_line(error)}")
 
 
