@@ -286,7 +286,7 @@ def most_affected(story: Story, setting: Setting, top: int) -> Table:
     sure, all_classes = len(categories.found(top, LEVEL)), int((categories.images > 0).sum())
     title = (
         f"Most affected classes, top-{top}, {categories.drop.comparison.title}: {sure:,} of {all_classes:,} beyond "
-        f"chance at a false discovery rate of {LEVEL:.0%}"
+        f"chance at a false discovery rate of {100 * LEVEL:g} %"
     )
     return Table(f"most_affected_{setting.name}_top{top}", title, _class_header([top]), rows)
 
@@ -359,7 +359,7 @@ def pairs(story: Story, confusions: Confusions) -> Table:
         rows.append([*sides, Points(100 * swing.swing), PValue(swing.p), PValue(swing.q)])
     title = (
         f"Pairs of classes between which answers move, {confusions.drop.comparison.title}: {confusions.found:,} of "
-        f"{confusions.looked_at:,} beyond chance at a false discovery rate of {LEVEL:.0%}"
+        f"{confusions.looked_at:,} beyond chance at a false discovery rate of {100 * LEVEL:g} %"
     )
     return Table("pairs", title, ["loses", "loses: name", "wins", "wins: name", "swing", "p", "p (BH)"], rows)
 
