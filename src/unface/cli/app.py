@@ -10,11 +10,13 @@ from unface.cli import models, review, study
 from unface.cli.browse import browse
 from unface.cli.convert import convert
 from unface.cli.detect import detect
+from unface.cli.evaluate import evaluate
 from unface.cli.obfuscate import obfuscate
 from unface.cli.quality import quality
 from unface.cli.run import run
 from unface.cli.sample import sample
 from unface.cli.stats import stats
+from unface.cli.train import train
 from unface.cli.verify import verify
 from unface.errors import UnfaceError, one_line
 
@@ -40,6 +42,8 @@ app.command()(stats)
 app.command()(quality)
 app.command()(browse)
 app.command()(sample)
+app.command()(train)
+app.command()(evaluate)
 app.add_typer(review.app, name="review")
 app.add_typer(study.app, name="study")
 app.add_typer(models.app, name="models")

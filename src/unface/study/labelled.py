@@ -171,6 +171,16 @@ def _with_faces(images: LabelledImages, faces_path: Path) -> LabelledImages:
     )
 
 
+def dataset_name(place: str | Path) -> str:
+    """What to call a dataset: the last word of its place that is not `images`.
+
+    >>> dataset_name("data/imagenet_val/images")
+    'imagenet_val'
+    """
+    words = [word for word in str(place).rstrip("/").split("/") if word not in ("", "images")]
+    return words[-1] if words else "images"
+
+
 def published(folder: Path) -> Mapping[str, bool]:
     """The images of an `unface obfuscate` result: whether each is a copy with the very pixels of the original."""
     try:

@@ -1,6 +1,6 @@
 """Read the pixels of images in settings: each image is decoded once, and settings that show the same share it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from unface.errors import ImageError, InputError, one_line
 from unface.faces import FaceRow
 from unface.images import decode
 from unface.study.labelled import LabelledImages, published
-from unface.study.packed import PackedViews
+from unface.study.packed import PackedViews, pack
 from unface.study.settings import PLAIN, Setting, View
 from unface.study.views import RGB, show_photo
 
@@ -92,6 +92,27 @@ class ViewReader:
         return [pixels[view] for view in views]
 
 
+def packed_reader(
+    reader: ViewReader, root: Path, shorter_px: int, workers: int, advance: Callable[[int], None]
+) -> ViewReader:
+    """A reader of a packed copy, which is made first, or completed; several processes may ask for it at once.
+
+    Args:
+        reader: Of the images' own files.
+        root: Folder of the packed copy.
+        shorter_px: Length to which the shorter sides are resized.
+        workers: Processes that pack; 0 packs in this one.
+        advance: Is told of images that are packed.
+    """
+    from filelock import FileLock
+
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with FileLock(root / ".lock"):
+        for count in pack(reader, root, shorter_px, max(1, workers)):
+            advance(count)
+    return ViewReader(reader.images, reader.settings, PackedViews(reader.images, root))
+
+
 def _open_published(folder: Path) -> Dataset:
     return open_dataset(folder / "images")
 
@@ -100,4 +121,5 @@ def _copied(images: LabelledImages, folder: Path) -> NDArray[np.bool_]:
     """Which images have no faces and the same pixels in the folder, shape (N,)."""
     there = published(folder)
     copied: NDArray[np.bool_] = np.array([there.get(name, False) for name in images.image_ids.to_pylist()], np.bool_)
-    return copied & (images.face_counts == 0)
+    copied &= images.face_counts == 0
+    return copied
