@@ -155,14 +155,15 @@ def image(browser: Entered, number: Annotated[int, Path(ge=0, le=2**31 - 1)]) ->
     if number >= len(catalogue):
         raise NotAllowed(404, "unknown", f"expected a number below {len(catalogue)}")
     row, place = catalogue.row(number), catalogue.classes[number]
+    width, height = browser.previews.size_wh(row)
     return ImageView(
         number=number,
         image_id=row.image_id,
         class_name=catalogue.class_names[place],
         class_title=catalogue.class_titles[place],
         status=row.status,
-        width=row.width,
-        height=row.height,
+        width=width,
+        height=height,
         faces=_boxes(row.faces),
         candidates=_boxes(row.candidates) if row.candidates else [],
         url=browser.url("large", number),

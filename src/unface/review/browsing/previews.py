@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from unface.errors import ImageError
 from unface.faces import FaceRow
-from unface.images import Photo, decode
+from unface.images import Photo, decode, probe
 from unface.obfuscate import Obfuscation
 from unface.obfuscate.photo import obfuscate_photo
 from unface.review.pictures import Kept, Originals, Picture, Reader, as_jpeg
@@ -24,6 +24,15 @@ class Previews:
     def picture(self, row: FaceRow, longest_side_px: int) -> Picture:
         """One image, no side longer than given; ImageError where it may not or cannot be shown."""
         return self._kept.get((row.image_id, longest_side_px), lambda: self._made(row, longest_side_px))
+
+    def size_wh(self, row: FaceRow) -> tuple[int, int]:
+        """Upright width and height in pixels; read from the image where the row lacks them, 0 where that cannot be."""
+        if row.width and row.height:
+            return row.width, row.height
+        try:
+            return probe(self._reader.read(row.image_id)).upright_size
+        except ImageError:
+            return 0, 0
 
     def _made(self, row: FaceRow, longest_side_px: int) -> Picture:
         if row.status == "failed" and not self._originals:
