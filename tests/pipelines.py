@@ -12,6 +12,7 @@ from unface.engine import StageReport
 from unface.faces import read_faces
 from unface.obfuscate import Obfuscation
 from unface.obfuscate.stage import MANIFEST_SCHEMA, Writing
+from unface.verify.chain import with_broken_lines
 from unface.verify.stage import VERIFY_SCHEMA, Checking
 
 
@@ -34,12 +35,13 @@ def verify_dataset(
     threshold: float = 0.5,
     same: bool = True,
     second: str = "",
+    seal: dict | None = None,
 ) -> StageReport:
     dataset = open_dataset(src)
     survey = dataset.survey()
     tables = {
         "faces": read_faces(dst / "faces.parquet"),
-        "manifest": pq.read_table(dst / "manifest.parquet"),
+        "manifest": with_broken_lines(pq.read_table(dst / "manifest.parquet"), seal),
         "failures": read_failures(dst),
     }
     inputs = {name: TableRows(table, survey.parts) for name, table in tables.items()}

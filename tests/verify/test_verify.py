@@ -2,14 +2,16 @@
 
 import io
 import shutil
+import tarfile
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from builders import encode_image, make_faces, make_image
 from pipelines import obfuscate_dataset, verify_dataset
@@ -18,7 +20,8 @@ from unface.engine import LocalExecutor, Progress
 from unface.faces import faces_table, write_faces
 from unface.obfuscate.methods import Obfuscation
 from unface.obfuscate.stage import Writing
-from unface.verify.pixels import residual_weights
+from unface.verify.chain import seal_manifest
+from unface.verify.pixels import effective_sigma, residual_weights
 from unface.verify.verdict import definite_findings, read_verdict
 
 FACES = {"a/face.jpg": [(20, 16, 80, 80)], "a/none.jpg": [], "b/face.png": [(8, 8, 50, 60), (60, 10, 90, 50)]}
@@ -298,3 +301,212 @@ def test_settings_are_what_the_manifest_says(finished):
     manifest = pd.read_parquet(finished[1] / "manifest.parquet").set_index("image_id")
     assert manifest["mode"].to_dict() == {"a/face.jpg": "region", "a/none.jpg": "copied", "b/face.png": "reencoded"}
     assert set(manifest.method) == {asdict(Obfuscation())["method"]}
+
+
+def sealed(dst: Path) -> dict:
+    """The folder's manifest, sealed as the commands do it."""
+    return seal_manifest(dst / "manifest.parquet", {"unface_version": "1", "config": {"method": "blur"}})
+
+
+def verify_sealed(session: Session, src: Path, dst: Path, seal: dict) -> dict[str, set[tuple[str, bool]]]:
+    verify_dataset(session, src, dst, seal=seal)
+    table = pd.read_parquet(dst / "verify.parquet")
+    return {
+        row.image_id: {(f["check"], f["definite"]) for f in row.findings if f["score"] is None}
+        for row in table.itertuples()
+    }
+
+
+def test_an_edited_line_of_the_manifest_is_named(session, folders):
+    src, dst = folders
+    seal = sealed(dst)
+    assert not any(verify_sealed(session, src, dst, seal).values())
+    edit_manifest(dst, "a/none.jpg", method="overlay")
+    found = verify_sealed(session, src, dst, seal)
+    assert found == {"a/face.jpg": set(), "a/none.jpg": {("manifest", True)}, "b/face.png": set()}
+
+
+def test_a_chain_computed_anew_does_not_match_its_seal(session, folders):
+    src, dst = folders
+    seal = sealed(dst)
+    edit_manifest(dst, "a/face.jpg", preset="paper")
+    seal_manifest_again = pq.read_table(dst / "manifest.parquet").drop_columns(["line_sha256"])
+    pq.write_table(seal_manifest_again, dst / "manifest.parquet")
+    sealed(dst)
+    found = verify_sealed(session, src, dst, seal)
+    assert [name for name, checks in found.items() if ("manifest", True) in checks] == ["b/face.png"]
+
+
+def test_a_line_taken_out_breaks_the_next_one(session, folders):
+    src, dst = folders
+    seal = sealed(dst)
+    drop_row(dst / "manifest.parquet", "a/none.jpg")
+    found = verify_sealed(session, src, dst, seal)
+    assert ("manifest", True) in found["b/face.png"]
+    assert ("extra", True) in found["a/none.jpg"]
+
+
+def test_the_chain_is_what_its_documentation_says(folders):
+    """Recomputed with nothing but hashlib, json and pandas."""
+    import hashlib
+    import json
+
+    dst = folders[1]
+    seal = sealed(dst)
+    table = pq.read_table(dst / "manifest.parquet")
+
+    def digest(previous: str, content: dict) -> str:
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256((previous + text).encode()).hexdigest()
+
+    last = digest("", seal["header"])
+    for record in table.to_pylist():
+        line = record.pop("line_sha256")
+        last = digest(last, record)
+        assert line == last
+    assert seal == {"header": seal["header"], "lines": 3, "sha256": last}
+
+
+def test_a_cut_sigma_is_found_and_named(session, tmp_path, monkeypatch):
+    import unface.obfuscate.methods as methods
+    from unface.images import decode_region, encode_region
+
+    src, dst = build_photo(tmp_path)
+    monkeypatch.setattr(methods, "_SAFE_SIGMA_PER_DIAGONAL", 0.05)
+    boxes = [[80, 80, 180, 200]]
+    photo = decode_region((src / "photo.jpg").read_bytes(), lambda header: methods.reach(boxes, SAFE, (360, 300)))
+    hidden = methods.obfuscate(photo.upright(), boxes, SAFE, photo.mode)
+    weak, _ = encode_region(photo, hidden.pixels, hidden.touched_xyxy)
+    rewrite(dst / "images/photo.jpg", dst, "photo.jpg", weak)
+    assert verify(session, src, dst)["photo.jpg"] == {("sigma", True)}
+
+
+def test_a_shifted_box_is_found_and_named(session, tmp_path):
+    src, dst = build_photo(tmp_path, shift=0.5)
+    found = verify(session, src, dst)["photo.jpg"]
+    assert {("weight", True), ("changed", True)} <= found
+
+
+def test_an_honest_photo_passes_and_is_measured(session, tmp_path):
+    src, dst = build_photo(tmp_path)
+    assert verify(session, src, dst) == {"photo.jpg": set()}
+    (row,) = pq.read_table(dst / "verify.parquet").to_pylist()
+    (face,) = row["faces"]
+    assert face["sigma_px"] == pytest.approx(face["least_sigma_px"], rel=0.25)
+    assert (face["values_left"], face["values"]) == (3 * 64, 3 * 100 * 120)
+    assert row["change_outside"] == 0
+
+
+def build_photo(root: Path, shift: float = 0.0) -> tuple[Path, Path]:
+    """A photo with structure of every size; its face is obfuscated `shift` widths from where it is recorded."""
+    src, dst = root / "src", root / "dst"
+    src.mkdir()
+    dst.mkdir()
+    rng = np.random.default_rng(1)
+    layers = [
+        np.asarray(Image.fromarray(rng.integers(0, 256, (300 // s, 360 // s, 3), dtype=np.uint8)).resize((360, 300)))
+        for s in (2, 6, 20, 60)
+    ]
+    (src / "photo.jpg").write_bytes(encode_image(Image.fromarray(np.mean(layers, 0).astype(np.uint8)), ".jpg"))
+    box = np.array([80.0, 80.0, 180.0, 200.0])
+    with LocalExecutor(1) as executor:
+        shifted = box + np.array([100 * shift, 0, 100 * shift, 0])
+        rows = faces_table([make_faces("photo.jpg", [shifted], 360, 300)])
+        report = obfuscate_dataset(Session(executor, Progress(quiet=True)), src, rows, SAFE, REGION, dst)
+    assert not report.failures
+    write_faces(dst / "faces.parquet", faces_table([make_faces("photo.jpg", [box], 360, 300)]))
+    return src, dst
+
+
+def test_sigma_is_that_of_a_gaussian():
+    """Against SciPy's Gaussian, of several sizes."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(0)
+    photo = gaussian_filter(rng.normal(128, 60, (300, 300)), 1.0) * 4 - 384
+    photo = np.clip(photo, 0, 255)
+    box = np.array([90, 80, 200, 210], np.float32)
+    for sigma in (2.0, 4.0, 8.0):
+        blurred = gaussian_filter(photo, sigma).round().astype(np.uint8)
+        assert effective_sigma(photo.astype(np.uint8), blurred, box) == pytest.approx(sigma, rel=0.2)
+
+
+def test_a_second_detector_informs_and_does_not_condemn(session, tmp_path):
+    """The first sees nothing, the second a face that no box covers: listed, and recorded for the estimate."""
+    from builders import EXAMPLES
+
+    photo = next((EXAMPLES / "astronaut").glob("*.png"))
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    src.mkdir()
+    dst.mkdir()
+    shutil.copy(photo, src)
+    with Image.open(photo) as image:
+        write_faces(dst / "faces.parquet", faces_table([make_faces(photo.name, [], *image.size)]))
+    obfuscate_dataset(session, src, pq.read_table(dst / "faces.parquet"), Obfuscation(), Writing(), dst)
+    verify_dataset(session, src, dst, "centerface", 1.0, second="yunet")
+    (row,) = pq.read_table(dst / "verify.parquet").to_pylist()
+    (seen,) = [mark for mark in row["second"] if mark["score"] > 0.5]
+    assert not seen["covered"]
+    assert {f["check"] for f in row["findings"] if f["detector"] == "yunet"} <= {"second", "agreed"}
+    assert any(f["detector"] == "yunet" for f in row["findings"])
+    assert not any(f["definite"] for f in row["findings"])
+    assert read_verdict(dst / "verify.parquet").passed
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_what_lies_beside_images_is_compared(session, tmp_path, kind):
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    src.mkdir()
+    dst.mkdir()
+    name = {"webdataset": "a.tar", "parquet": "a.parquet"}[kind]
+    image_id = {"webdataset": "a.tar/0.jpg", "parquet": "a.parquet/00000000"}[kind]
+    write_archive(src / name, b'{"caption": "a wall"}')
+    write_faces(dst / "faces.parquet", faces_table([make_faces(image_id, [(10, 8, 50, 44)])]))
+    obfuscate_dataset(session, src, pq.read_table(dst / "faces.parquet"), SAFE, REGION, dst)
+    assert not any(verify(session, src, dst).values())
+    write_archive(dst / "images" / name, b'{"caption": "Jane Doe"}', (dst / "images" / name).read_bytes())
+    found = verify(session, src, dst)
+    assert ("changed", True) in found[name]
+    assert found[image_id] == set()
+
+
+def write_archive(path: Path, caption: bytes, of: bytes | None = None) -> None:
+    """An archive of one image and a caption; the image of another archive where one is given."""
+    if path.suffix == ".parquet":
+        table = pq.read_table(io.BytesIO(of)) if of else None
+        image = table["image"].to_pylist()[0] if table else encode_image(make_image(64, 48))
+        schema = pa.schema([("image", pa.binary()), ("caption", pa.string())])
+        pq.write_table(pa.Table.from_pylist([{"image": image, "caption": caption.decode()}], schema=schema), path)
+        return
+    image = encode_image(make_image(64, 48))
+    if of:
+        with tarfile.open(fileobj=io.BytesIO(of)) as tar:
+            image = tar.extractfile("0.jpg").read()
+    with tarfile.open(path, "w") as tar:
+        for name, data in (("0.jpg", image), ("0.json", caption)):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def test_an_exif_thumbnail_put_back_is_found(session, folders):
+    src, dst = folders
+    path = dst / "images/a/face.jpg"
+    small = encode_image(Image.open(src / "a/face.jpg").resize((32, 24)))
+    rewrite(path, dst, "a/face.jpg", with_exif_thumbnail(path.read_bytes(), small))
+    with Image.open(path) as image:
+        assert image.getexif().get_ifd(ExifTags.IFD.IFD1)[0x0202] == len(small)
+    assert ("metadata", True) in verify(session, src, dst)["a/face.jpg"]
+
+
+def with_exif_thumbnail(data: bytes, thumbnail: bytes) -> bytes:
+    """A JPEG with an APP1 of an empty IFD0 and an IFD1 that holds a thumbnail (EXIF 2.32, 4.5.8)."""
+    import struct
+
+    ifd1 = 8 + 2 + 4
+    start = ifd1 + 2 + 2 * 12 + 4
+    tiff = b"II*\0" + struct.pack("<I", 8) + struct.pack("<HI", 0, ifd1)
+    tiff += struct.pack("<H", 2)
+    tiff += struct.pack("<HHII", 0x0201, 4, 1, start) + struct.pack("<HHII", 0x0202, 4, 1, len(thumbnail))
+    body = b"Exif\0\0" + tiff + struct.pack("<I", 0) + thumbnail
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]

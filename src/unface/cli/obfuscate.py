@@ -44,7 +44,7 @@ def obfuscate(
         ledger_of,
         whole,
         write_failures,
-        write_ledger,
+        write_manifest,
     )
     from unface.cli.rows import TableRows
     from unface.cli.sharing import Share, opened_executor
@@ -52,7 +52,7 @@ def obfuscate(
     from unface.engine import Progress
     from unface.faces import read_faces, write_faces
     from unface.obfuscate.methods import Obfuscation
-    from unface.obfuscate.stage import MANIFEST_SCHEMA, Writing, parameters
+    from unface.obfuscate.stage import Writing, parameters
 
     share = Share(rank, world_size)
     obfuscation = Obfuscation(method, preset, color, cells)
@@ -71,7 +71,7 @@ def obfuscate(
         share.end(dst / ".unface", "the tables")
         ledger = ledger_of(dst, "obfuscate")
         hidden = whole(hidden, ledger, survey.parts)
-        write_ledger(ledger, survey.parts, MANIFEST_SCHEMA, dst / "manifest.parquet")
+        record["manifest"] = write_manifest(dst, survey.parts, record)
         write_faces(dst / "faces.parquet", faces)
         failures = failure_rows(survey, hidden.failure_rows, absent_failures(rows.unused_ids))
         write_failures(dst / "failures.parquet", failures)

@@ -155,7 +155,8 @@ def write_manifest(dst: Path, parts: Sequence[Part], record: Mapping[str, Any]) 
     """Write `manifest.parquet` and seal it; returns the seal. `record` is the run's, so far."""
     path = dst / "manifest.parquet"
     write_ledger(ledger_of(dst, "obfuscate"), parts, MANIFEST_SCHEMA, path)
-    return seal_manifest(path, {name: record[name] for name in ("unface_version", "config", "source")})
+    how = {name: record["config"][name] for name in ("method", "preset", "color", "cells", "jpeg", "quality")}
+    return seal_manifest(path, {"unface_version": record["unface_version"], **how})
 
 
 def absent_failures(image_ids: Iterable[str]) -> pa.Table:

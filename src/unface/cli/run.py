@@ -14,6 +14,7 @@ def run(
     dst: options.Destination,
     detector_name: options.DetectorName = options.DEFAULT_DETECTOR,
     threshold: options.Threshold = None,
+    yes: options.Yes = False,
     method: options.Method = "blur",
     preset: options.Preset = "safe",
     color: options.Color = "mean",
@@ -41,6 +42,7 @@ def run(
 
     share = Share(rank, world_size)
     with opened_executor(executor_name, workers, preload(jpeg), ray_address, gpus_per_worker) as executor:
+        from unface.cli.cost import confirm_cost
         from unface.cli.destination import claimed, write_record
         from unface.cli.outcome import require_images
         from unface.cli.pipeline import Session, find_faces, ledger_of
@@ -67,6 +69,9 @@ def run(
         with claimed(dst, dataset.root, config, share, overwrite) as record:
             survey = dataset.survey()
             require_images(src, survey)
+            confirm_cost(
+                detector, survey.images, yes, "; looking again at each image with faces, once or more, adds to it"
+            )
             write_record(dst, record)
             session = Session(executor, Progress(), rank, world_size, retry_failed)
             found = find_faces(session, dataset, survey, detector.name, threshold, ledger_of(dst, "detect"))
@@ -93,11 +98,18 @@ def _conclude(
     from unface import __version__
     from unface.cli.destination import now
     from unface.cli.outcome import dataset_facts, finish, model_facts
-    from unface.cli.pipeline import failure_rows, ledger_of, whole, write_failures, write_ledger, write_table
+    from unface.cli.pipeline import (
+        failure_rows,
+        ledger_of,
+        whole,
+        write_failures,
+        write_ledger,
+        write_manifest,
+        write_table,
+    )
     from unface.cli.repair import repaired_faces
     from unface.detect.stage import provenance
     from unface.faces import FACES_SCHEMA
-    from unface.obfuscate.stage import MANIFEST_SCHEMA
     from unface.verify.stage import VERIFY_SCHEMA
 
     parts = survey.parts
@@ -107,7 +119,7 @@ def _conclude(
     }
     found_by = provenance(detector, threshold, __version__)
     write_table(repaired_faces(dst), parts, FACES_SCHEMA, found_by, dst / "faces.parquet")
-    write_ledger(ledger_of(dst, "obfuscate"), parts, MANIFEST_SCHEMA, dst / "manifest.parquet")
+    record["manifest"] = write_manifest(dst, parts, record)
     write_ledger(ledger_of(dst, "verify"), parts, VERIFY_SCHEMA, dst / "verify.parquet")
     failures = [stages[name].failure_rows for name in ("detect", "obfuscate")]
     write_failures(dst / "failures.parquet", failure_rows(survey, *failures))
