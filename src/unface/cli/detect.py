@@ -17,6 +17,7 @@ def detect(
     ),
     detector_name: options.DetectorName = options.DEFAULT_DETECTOR,
     threshold: options.Threshold = None,
+    yes: options.Yes = False,
     retry_failed: options.RetryFailed = False,
     overwrite: options.Overwrite = False,
     workers: options.Workers = None,
@@ -33,6 +34,7 @@ def detect(
     hidden folder, .FACES.work, which may be deleted.
     """
     from unface import __version__
+    from unface.cli.cost import confirm_cost
     from unface.cli.destination import locked
     from unface.cli.outcome import ALL_DONE, SOME_FAILED, require_images
     from unface.cli.pipeline import Session, failure_rows, find_faces, whole, write_failures, write_table
@@ -53,6 +55,7 @@ def detect(
     made_by = provenance(detector, threshold, __version__)
     if not overwrite:
         _require_own(output, made_by)
+    confirm_cost(detector, survey.images, yes)
     work = output.with_name(f".{output.name}.work")
     ledger = Ledger(work / "detect")
     with locked(work, share):

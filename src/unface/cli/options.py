@@ -46,8 +46,15 @@ def _folder(name: str) -> Path:
 
 Destination = Annotated[Path, typer.Argument(metavar="DST", help="Output folder.", show_default=False, parser=_folder)]
 DetectorName = Annotated[
-    str, typer.Option("--detector", help="Face detector: cascade, yunet or centerface.", metavar="NAME")
+    str,
+    typer.Option(
+        "--detector",
+        help="cascade, yunet, centerface, retinaface, scrfd-500m, scrfd:PATH, yolo-face:PATH, rekognition, nudenet, or "
+        "one of an installed package; several with +.",
+        metavar="NAME",
+    ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Agree to what a paid detector costs.")]
 Threshold = Annotated[
     float | None,
     typer.Option(

@@ -41,7 +41,11 @@ def dataset_facts(dataset: Dataset, survey: Survey, images: int) -> dict[str, An
 
 def model_facts(models: Mapping[str, str]) -> list[dict[str, str]]:
     """The models of a detector as `run.json` holds them."""
-    return [{"name": name, "sha256": sha256, "licence": REGISTRY[name].licence} for name, sha256 in models.items()]
+    licences = {(name, weights.sha256): weights.licence for name, weights in REGISTRY.items()}
+    return [
+        {"name": name, "sha256": sha256, "licence": licences.get((name, sha256), "not known")}
+        for name, sha256 in models.items()
+    ]
 
 
 def finish(dst: Path, record: dict[str, Any]) -> int:

@@ -29,6 +29,7 @@ def verify(
         ),
     ] = None,
     threshold: options.Threshold = None,
+    yes: options.Yes = False,
     workers: options.Workers = None,
     executor_name: options.Executor = options.ExecutorName.local,
     ray_address: options.RayAddress = None,
@@ -42,6 +43,7 @@ def verify(
     """
     import pyarrow.parquet as pq
 
+    from unface.cli.cost import confirm_cost
     from unface.cli.destination import locked, now, read_record
     from unface.cli.outcome import finish, model_facts
     from unface.cli.pipeline import Session, check_faces, detection_provenance, ledger_of, read_failures, write_ledger
@@ -62,6 +64,8 @@ def verify(
     checking = _checking(detection_provenance(dst / "faces.parquet"), detector_name, threshold, record)
     with locked(dst):
         survey = dataset.survey()
+        for name in filter(None, (checking.detector_name, checking.second_name)):
+            confirm_cost(make_detector(name), survey.images, yes)
         tables = {
             "faces": read_faces(dst / "faces.parquet"),
             "manifest": with_broken_lines(pq.read_table(dst / "manifest.parquet"), record.get("manifest")),

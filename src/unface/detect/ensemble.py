@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unface.boxes import non_maximum_suppression
-from unface.detect.detector import Detector, Image
+from unface.detect.detector import Detector, Image, Paid
 from unface.detect.looks import IOU_THRESHOLD
 from unface.errors import InputError
 from unface.faces import Faces
@@ -29,6 +29,10 @@ class Ensemble:
             raise InputError(f"detector {self.name!r}: expected different ones, got one twice")
         self.models = {name: sha256 for member in members for name, sha256 in member.models.items()}
         self.floor = min(float(stretched(np.array([m.floor], np.float32), m.threshold)[0]) for m in members)
+
+    def cost_usd(self, images: int) -> float:
+        """See `Paid`; 0 where no member costs anything."""
+        return sum(member.cost_usd(images) for member in self._members if isinstance(member, Paid))
 
     def detect(self, image_rgb: Image) -> Faces:
         """All boxes of score `floor` and above; see `Detector`. Each keeps the label and source that it has."""

@@ -28,8 +28,9 @@ class DetectStage:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What decides the output."""
-        return {"detector": self.detector_name, "threshold": self.threshold}
+        """What decides the output; the weights too, for a file that the user names may change."""
+        models = make_detector(self.detector_name).models
+        return {"detector": self.detector_name, "models": models, "threshold": self.threshold}
 
     def setup(self) -> None:
         """Load the detector."""
