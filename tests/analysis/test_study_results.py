@@ -20,7 +20,7 @@ OTHER = replace(EVALUATION, train="blurred", eval="blurred")
 
 def put(folder, evaluation, ids, labels, answers):
     """A file whose highest logit is the answer."""
-    (folder / "predictions").mkdir(exist_ok=True)
+    (folder / "predictions").mkdir(parents=True, exist_ok=True)
     logits = np.eye(len(evaluation.classes))[answers]
     write_predictions(folder / "predictions" / evaluation.file_name, evaluation, [(ids, labels, logits)])
 
@@ -127,15 +127,15 @@ def test_average_precision_follows_the_images_of_the_study(tmp_path):
     np.testing.assert_allclose(precisions(results, run, [0, 1, 2, 3]).logits, expected)
 
 
-def twins(folder, trainings, moved):
+def twins(folder, trainings, moved, seed=0, luck=0.0):
     """Class 0's images are answered with class 1 more often where blurred, and the other way round less."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(6), 40)
     names = tuple("abcdef")
     for seed in range(1, trainings + 1):
         for evaluation in (EVALUATION, OTHER):
             answers = np.where(rng.random(240) < 0.3, rng.integers(0, 6, 240), labels)
-            change = moved if evaluation is OTHER else 0
+            change = (moved if evaluation is OTHER else 0) + rng.normal(0, luck)
             answers[:40] = np.where(rng.random(40) < 0.3 + change, 1, answers[:40])
             answers[40:80] = np.where(rng.random(40) < 0.3 - change, 0, answers[40:80])
             put(folder, replace(evaluation, seed=seed, classes=names), [str(i) for i in range(240)], labels, answers)
@@ -143,16 +143,20 @@ def twins(folder, trainings, moved):
     return find_swings(results, drop(results, comparisons(results)[0]))
 
 
-def test_a_planted_pair_is_found(tmp_path):
-    swings = twins(tmp_path, 8, 0.2)
+@pytest.mark.parametrize("trainings", [3, 8])
+def test_a_planted_pair_is_found(tmp_path, trainings):
+    swings = twins(tmp_path, trainings, 0.2)
     assert (swings[0].loser, swings[0].winner) == (0, 1)
-    assert swings[0].swing == pytest.approx(0.4, abs=0.12)
+    assert swings[0].swing == pytest.approx(0.4, abs=0.15)
     assert swings[0].q < 0.05
     assert all(swing.q > 0.05 for swing in swings[1:])
 
 
-def test_no_pair_is_found_where_there_is_none(tmp_path):
-    assert all(swing.q > 0.05 for swing in twins(tmp_path, 8, 0.0))
+@pytest.mark.parametrize("luck", [0.0, 0.1])
+def test_no_pair_is_found_where_there_is_none(tmp_path, luck):
+    """What one training does to twins is luck, even where it is large."""
+    found = [any(swing.q < 0.05 for swing in twins(tmp_path / str(n), 4, 0.0, n, luck)) for n in range(12)]
+    assert sum(found) <= 2
 
 
 def test_two_trainings_are_too_few_for_pairs(tmp_path):

@@ -1,7 +1,7 @@
 """The page of a study: what hiding faces costs recognition, told to readers who never saw the paper."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -36,7 +36,7 @@ from unface.report.study_charts import SCATTER_WH, Intervals, Line, bin_rows, in
 from unface.report.thumbnails import thumbnail_uri
 
 CLASSES_SHOWN = 100
-EXAMPLES = 4
+EXAMPLES = 3
 """Pictures that illustrate a setting."""
 
 HIDDEN_WEIGHT = 0.99
@@ -200,7 +200,7 @@ def _card(out: Path, study: Run, name: str) -> Card:
 
 
 def _pictures(folder: Folder) -> list[str]:
-    """Pictures with faces, all of them hidden by the folder's own record, those with the most faces first."""
+    """Pictures whose faces are all hidden by the folder's own record; those with the fewest, so largest, first."""
     if folder.published is None:
         return []
     hidden = pc.and_(
@@ -208,7 +208,7 @@ def _pictures(folder: Folder) -> list[str]:
         pc.greater_equal(pc.fill_null(folder.published["min_face_weight"], 0), HIDDEN_WEIGHT),
     )
     faulty = set() if folder.findings is None else set(folder.findings["image_id"].to_pylist())
-    rows = folder.published.filter(hidden).sort_by([("faces", "descending"), ("image_id", "ascending")])
+    rows = folder.published.filter(hidden).sort_by([("faces", "ascending"), ("image_id", "ascending")])
     found: list[str] = []
     for image_id in rows["image_id"].to_pylist():
         if len(found) == EXAMPLES:
@@ -275,13 +275,13 @@ class Shown:
     rows: list[list[str]]
 
 
-def _table(story: Story, table: Table, without: Sequence[str] = ()) -> Shown:
+def _table(story: Story, table: Table, without: tuple[str, ...] = ()) -> Shown:
     short = condensed(table)
     columns = list(zip(*short.rows, strict=True)) or [()] * len(short.header)
     kept = [
         place
         for place, name in enumerate(short.header)
-        if not name.endswith(tuple(without) or "\0")
+        if not name.endswith(without)
         and any(cell is not None for cell in columns[place])
         and not (name == "class" and columns[place] == columns[place + 1])
     ]
@@ -337,7 +337,7 @@ def _hurt(story: Story, setting: Setting) -> Hurt:
     return Hurt(
         categories.drop.comparison.title,
         figures,
-        [_table(story, most_affected(story, setting, top), (" p", "(Holm)")) for top in TOPS],
+        [_table(story, most_affected(story, setting, top), ("class", "images", " p", "(Holm)")) for top in TOPS],
         [(top, len(categories.found(top))) for top in TOPS],
         _table(story, limited, (" p", "(Holm)")),
         total,

@@ -41,7 +41,7 @@ class Scale:
         low, high = low - margin * (low < 0), high + margin
         rough = (high - low) / 4
         unit = 10.0 ** math.floor(math.log10(rough))
-        step = unit * min(step for step in _STEPS if step * unit >= 0.7 * rough)
+        step = unit * min(step for step in _STEPS if step * unit >= 0.65 * rough)
         first, last = math.ceil(low / step), math.floor(high / step)
         return cls(low, high, [round(step * number, 10) for number in range(first, last + 1)])
 

@@ -6,12 +6,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unface.analysis.study.comparisons import Drop, Pair
+from unface.analysis.study.comparisons import Drop
 from unface.analysis.study.results import Results, Run
 from unface.analysis.study.uncertainty import benjamini_hochberg
 
 PAIRS_SHOWN = 4
 """As many as the paper's Table 4 has."""
+
+ALIKE = 0.02
+"""Classes are alike from this mean share of answers that are the other one, over both settings and directions; a share
+that says nothing of which way answers move (Bourgon, Gentleman and Huber 2010)."""
 
 PAPER_PAIRS = (
     ("n02109961", "n02110185"),  # eskimo dog, siberian husky
@@ -41,44 +45,50 @@ class Swing(NamedTuple):
 
 
 def find_swings(results: Results, drop: Drop) -> list[Swing]:
-    """Look at all pairs of classes, the surest first; empty where fewer than three trainings can be compared.
+    """Look at all pairs of classes that are alike, the surest first; none with fewer than three trainings.
 
-    Tested is the mean over the trainings by Student's t: two classes that look alike are told apart otherwise by
-    every training, and only what all of them share comes from the pictures.
+    Tested is the mean over the trainings, by Student's t: two classes that look alike are told apart otherwise by
+    every training, and only what all trainings share comes from the pictures. Few trainings tell little of how much
+    this differs, so each pair is taken to differ at least as much, for its number of confusions, as the mean of all.
     """
     from scipy import stats
 
-    if len(drop.pairs) < 3:
+    runs = len(drop.pairs)
+    if runs < 3:
         return []
     number, counts = len(results.classes), np.bincount(results.labels, minlength=len(results.classes))
-    mean, squares = np.zeros((number, number)), np.zeros((number, number))
+    mean, squares, confused = (np.zeros((number, number)) for _ in range(3))
     for done, pair in enumerate(drop.pairs, 1):
-        swing = _swings(results, pair, counts)
+        before, after = (_confusions(results, run, counts) for run in (pair.reference, pair.other))
+        swing = (after - before) - (after - before).T
         step = swing - mean
         mean += step / done
         squares += step * (swing - mean)
-    losers, winners = np.nonzero(np.triu(squares > 0))
-    runs = len(drop.pairs)
-    errors = np.sqrt(squares[losers, winners] / (runs - 1) / runs)
+        confused += (before + after + (before + after).T) / runs
+    losers, winners = np.nonzero(np.triu(confused, 1) >= 4 * ALIKE)  # two settings, two directions
+    if not len(losers):
+        return []
+    variances = squares[losers, winners] / (runs - 1)
+    usual = confused[losers, winners] * variances.mean() / confused[losers, winners].mean()
+    freedom = np.where(usual > variances, (runs - 1) * len(losers), runs - 1)
     found = mean[losers, winners]
-    p = 2 * stats.t.sf(np.abs(found) / errors, runs - 1)
-    rows = zip(
-        losers.tolist(), winners.tolist(), found.tolist(), p.tolist(), benjamini_hochberg(p).tolist(), strict=True
-    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * stats.t.sf(np.abs(found) / np.sqrt(np.maximum(variances, usual) / runs), freedom)
+    p = np.where(found == 0, 1.0, p)
+    columns = (losers, winners, found, p, benjamini_hochberg(p))
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     swings = [Swing(a, b, s, p, q) if s > 0 else Swing(b, a, -s, p, q) for a, b, s, p, q in rows]
     return sorted(swings, key=lambda swing: (swing.q, -swing.swing))
 
 
-def _swings(results: Results, pair: Pair, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """For a row a and a column b: how much more often a is answered with b, less the same of b with a."""
+def _confusions(results: Results, run: Run, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the images of a row's class that are answered with a column's."""
     number = len(counts)
-    change = np.zeros(number * number)
-    for run, sign in ((pair.other, 1), (pair.reference, -1)):
-        places = results.labels.astype(np.int64) * number + run.predicted
-        change += sign * np.bincount(places, minlength=number * number)
-    shares = change.reshape(number, number) / np.maximum(counts, 1)[:, None]
-    np.fill_diagonal(shares, 0)
-    return np.asarray(shares - shares.T)
+    places = results.labels.astype(np.int64) * number + run.predicted
+    found = np.bincount(places, minlength=number * number).reshape(number, number).astype(np.float64)
+    found /= np.maximum(counts, 1)[:, None]
+    np.fill_diagonal(found, 0)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -217,11 +217,8 @@ def _setting(results: Results, chosen: Drop, measured: Areas | None, choices: Ch
 
 def _confusions(results: Results, chosen: Drop, notes: list[str]) -> Confusions | None:
     swings = find_swings(results, chosen)
-    if not swings:
-        notes.append(
-            "Pairs of classes that change places (Table 4) take three trainings or more to be told from chance."
-        )
-        return None
+    if len(chosen.pairs) < 3:
+        notes.append("Pairs of classes that change places (Table 4) take three trainings to be told from chance.")
     sure = [swing for swing in swings if swing.q < LEVEL]
     shown = sorted(sure, key=lambda swing: -swing.swing)[:PAIRS_SHOWN]
     place = {name: number for number, name in enumerate(results.classes)}
@@ -232,7 +229,10 @@ def _confusions(results: Results, chosen: Drop, notes: list[str]) -> Confusions 
             if known and known not in shown:
                 shown.append(known)
     if not shown:
-        notes.append(f"Of {len(swings):,} pairs of classes none changes places beyond chance, so there is no Table 4.")
+        if len(chosen.pairs) >= 3:
+            notes.append(
+                f"Of {len(swings):,} pairs of classes that are alike, none changes places beyond chance: no Table 4."
+            )
         return None
     classes = list(dict.fromkeys(number for swing in shown for number in (swing.loser, swing.winner)))
     runs = {run for pair in chosen.pairs for run in (pair.reference, pair.other)}
