@@ -91,7 +91,6 @@ function cardOf(row: Row, place: number, events: GridEvents): HTMLButtonElement 
       class: "card",
       tabindex: place ? -1 : 0,
       title: row.image_id,
-      "aria-label": `${name}, ${factsOf(row)}${row.status === "reviewed" ? ", reviewed" : ""}`,
       onclick: () => events.onopen(place),
     },
     frame,
@@ -102,7 +101,9 @@ function cardOf(row: Row, place: number, events: GridEvents): HTMLButtonElement 
       element(
         "span",
         { class: row.status === "failed" ? "card-facts card-failed" : "card-facts" },
-        row.status === "reviewed" ? icon("check") : null,
+        ...(row.status === "reviewed"
+          ? [icon("check"), element("span", { class: "visually-hidden" }, "reviewed,")]
+          : []),
         factsOf(row),
       ),
     ),
