@@ -60,6 +60,8 @@ def _number(cell: int | float) -> str:
     if math.isinf(cell):
         return "-∞" if cell < 0 else "∞"
     if isinstance(cell, PValue):
+        if cell < 1e-300:
+            return "<1e-300"
         return "1" if cell > 0.9995 else f"{cell:.2g}" if cell < 0.001 else f"{cell:.3f}"
     if isinstance(cell, Share):
         return f"{100 * cell:.1f} %" if cell >= 0.01 or cell <= 0 else f"{100 * cell:.2g} %"
