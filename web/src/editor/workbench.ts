@@ -1,6 +1,6 @@
 /** The editor with its tools, the list of its boxes, and its keys: the same for workers and reviewers. */
 
-import { describeBox, type Label, labelName } from "../shared/boxes";
+import { describeBox, type Label, labelName, placeOf } from "../shared/boxes";
 import { element } from "../shared/dom";
 import { type IconName, icon } from "../shared/icons";
 import { Editor } from "./editor";
@@ -129,11 +129,11 @@ export function createWorkbench(onchange: () => void): Workbench {
       const size = `${Math.round(box.x1 - box.x0)} × ${Math.round(box.y1 - box.y0)}`;
       button.className = `box-item label-${box.label}`;
       button.setAttribute("aria-pressed", String(index === editor.selected));
-      button.setAttribute("aria-label", `Box ${index + 1}: ${describeBox(box)}`);
       button.replaceChildren(
         element("span", { class: "swatch" }),
         element("span", {}, `${labelName(box.label)} ${index + 1}`),
         element("span", { class: "box-size" }, size),
+        element("span", { class: "visually-hidden" }, `pixels, ${placeOf(box)}`),
       );
       if (index === editor.selected) item.scrollIntoView({ block: "nearest", inline: "nearest" });
     });

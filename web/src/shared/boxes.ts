@@ -61,8 +61,12 @@ function sameBox(a: Box, b: Box | undefined): boolean {
 /** A box for people who listen: "face, 120 by 140 pixels, 30 from the left, 50 from the top". */
 export function describeBox(box: Box): string {
   const [width, height] = [Math.round(box.x1 - box.x0), Math.round(box.y1 - box.y0)];
-  const place = `${Math.round(box.x0)} from the left, ${Math.round(box.y0)} from the top`;
-  return `${labelName(box.label)}, ${width} by ${height} pixels, ${place}`;
+  return `${labelName(box.label)}, ${width} by ${height} pixels, ${placeOf(box)}`;
+}
+
+/** Where a box is: "30 from the left, 50 from the top". */
+export function placeOf(box: Box): string {
+  return `${Math.round(box.x0)} from the left, ${Math.round(box.y0)} from the top`;
 }
 
 /** How a label reads. */
