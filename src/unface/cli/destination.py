@@ -95,7 +95,8 @@ def _clear(dst: Path) -> None:
                 path.unlink()
     for name in ("faces", "manifest", "verify", "failures"):
         (dst / f"{name}.parquet").unlink(missing_ok=True)
-    (dst / "report.html").unlink(missing_ok=True)
+    for name in ("report.html", "privacy.html", "privacy.json", "attacks.json"):
+        (dst / name).unlink(missing_ok=True)
     (dst / "run.json").unlink(missing_ok=True)
 
 

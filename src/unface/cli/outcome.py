@@ -12,6 +12,7 @@ from unface.cli.pipeline import read_failures
 from unface.datasets import Dataset, Survey
 from unface.errors import InputError, one_line
 from unface.report import write_report
+from unface.report.privacy import Known, write_privacy
 from unface.verify.stage import MIN_FACE_WEIGHT
 from unface.verify.verdict import definite_findings, read_verdict
 from unface.weights import REGISTRY
@@ -48,8 +49,14 @@ def model_facts(models: Mapping[str, str]) -> list[dict[str, str]]:
     ]
 
 
-def finish(dst: Path, record: dict[str, Any]) -> int:
-    """Write `run.json` and `report.html`, tell people how it went, and return the exit code."""
+def finish(dst: Path, record: dict[str, Any], known: Known | None = None) -> int:
+    """Write `run.json` and the pages, tell people how it went, and return the exit code.
+
+    Args:
+        dst: The output folder.
+        record: The run's record.
+        known: What the user knows beside, for the privacy verdict.
+    """
     failures = read_failures(dst)
     passed = True
     if (dst / "verify.parquet").exists():
@@ -58,12 +65,14 @@ def finish(dst: Path, record: dict[str, Any]) -> int:
         passed = verdict.passed
     record["status"] = "done"
     write_record(dst, record)
-    report = write_report(dst)
+    pages = [write_report(dst)]
+    if "verdict" in record:
+        pages.append(write_privacy(dst, known))
     _tell_dataset(record)
     _tell_weights(dst)
     tell_failures(failures.slice(0, SHOWN).to_pylist(), len(failures), dst / "failures.parquet")
     _tell_verdict(dst, record)
-    tell(f"report: {one_line(str(report))}")
+    tell(f"report: {', '.join(one_line(str(page)) for page in pages)}")
     if not passed:
         return PRIVACY_FAILED
     unchecked = record.get("verdict", {}).get("images", {}).get("unchecked", 0)

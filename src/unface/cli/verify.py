@@ -29,6 +29,52 @@ def verify(
         ),
     ] = None,
     threshold: options.Threshold = None,
+    truth_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth", metavar="FILE", help="True faces, in any format of convert: counts leaks.", show_default=False
+        ),
+    ] = None,
+    groups_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--groups",
+            metavar="CSV",
+            help="image_id, group, and the face's x0, y0, x1, y1 (or --truth): leaks by group; a column subject names "
+            "people.",
+            show_default=False,
+        ),
+    ] = None,
+    attacks: Annotated[
+        int,
+        typer.Option(
+            "--attacks",
+            metavar="N",
+            min=0,
+            help="Attack N faces: deblurring, a network trained on hidden faces, recognition (extra verify).",
+        ),
+    ] = 0,
+    embedder_name: Annotated[
+        str | None,
+        typer.Option(
+            "--embedder",
+            metavar="NAME",
+            help="With --attacks: recognises people; dlib-resnet, or an .onnx file of ArcFace's layout.",
+            show_default=False,
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="With --attacks: other methods and strengths on the same faces too.")
+    ] = False,
+    utility_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--utility",
+            metavar="CSV",
+            help="Treatment and a number, such as a model's accuracy: plotted against privacy.",
+            show_default=False,
+        ),
+    ] = None,
     yes: options.Yes = False,
     workers: options.Workers = None,
     executor_name: options.Executor = options.ExecutorName.local,
@@ -43,6 +89,8 @@ def verify(
     """
     import pyarrow.parquet as pq
 
+    from unface.cli.attacks import Battery
+    from unface.cli.convert import read_input
     from unface.cli.cost import confirm_cost
     from unface.cli.destination import locked, now, read_record
     from unface.cli.outcome import finish, model_facts
@@ -54,6 +102,8 @@ def verify(
     from unface.engine import Progress
     from unface.errors import InputError, one_line
     from unface.faces import read_faces
+    from unface.report.leaks import read_groups
+    from unface.report.privacy import Known, read_utility
     from unface.verify.chain import with_broken_lines
     from unface.verify.stage import VERIFY_SCHEMA
 
@@ -62,6 +112,10 @@ def verify(
     if record is None or not (dst / "manifest.parquet").exists() or not (dst / "images").is_dir():
         raise InputError(f"{one_line(str(dst))}: expected a folder that unface wrote (run.json, manifest.parquet)")
     checking = _checking(detection_provenance(dst / "faces.parquet"), detector_name, threshold, record)
+    battery = Battery.prepared(attacks, embedder_name, compare)
+    measure, utility = read_utility(utility_path) if utility_path else ("", None)
+    truth = read_input(truth_path, None, src, False, "reviewed").table if truth_path else None
+    known = Known(truth, read_groups(groups_path) if groups_path else (), utility, measure)
     with locked(dst):
         survey = dataset.survey()
         for name in filter(None, (checking.detector_name, checking.second_name)):
@@ -84,10 +138,13 @@ def verify(
             "detector": checking.detector_name,
             "threshold": checking.threshold,
             "second": checking.second_name or None,
+            "second_threshold": make_detector(checking.second_name).threshold if checking.second_name else None,
             "at": now(),
         }
         record.setdefault("models", model_facts(make_detector(checking.detector_name).models))
-        code = finish(dst, record)
+        if battery is not None:
+            battery.run(dataset, dst, record)
+        code = finish(dst, record, known)
     if as_json:
         print_json(record)
     raise typer.Exit(code)

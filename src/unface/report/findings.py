@@ -12,9 +12,13 @@ from unface.report.numbers import plural
 
 CHECKS = {
     "uncovered": "something face-like that no recorded box covers",
+    "agreed": "two detectors see a face that no recorded box covers, the run's own less than surely",
+    "second": "the second detector alone sees a face that no recorded box covers",
     "covered": "an obfuscated face that the detector still sees",
     "weight": "a box keeps more of the original than it should",
+    "sigma": "a face is blurred less than its method promises",
     "changed": "a file or its pixels are not what the manifest recorded",
+    "manifest": "a line of the manifest is not the one that was sealed",
     "missing": "an image is neither published nor among the failures",
     "extra": "a published file without an original or a record",
     "geometry": "format, size, orientation or depth are not the original's",
