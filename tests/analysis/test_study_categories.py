@@ -153,6 +153,25 @@ def test_recompression_explains_what_was_planted(tmp_path):
     assert top1.drop.value > top1.control.value
 
 
+@pytest.mark.parametrize(
+    ("how", "rows"),
+    [
+        ({"jpeg_quality": 75, "folder": ""}, 2),
+        ({"jpeg_quality": None, "folder": "x"}, 2),
+        ({"jpeg_quality": None, "folder": ""}, 0),
+        ({}, 2),
+        (None, 2),
+    ],
+)
+def test_compression_explains_nothing_where_nothing_was_encoded(tmp_path, how, rows):
+    cells = tuple((setting, setting) for setting in (ORIGINAL, BLURRED, REENCODED))
+    MadeUp(classes=4, cells=cells).write(tmp_path)
+    (tmp_path / "study.json").write_text(json.dumps({"settings": {"train": {BLURRED: how}}}))
+    story = read_story(tmp_path)
+    assert len(story.recompression) == rows
+    assert any("not encoded again (blurred)" in note for note in story.notes) == (rows == 0)
+
+
 def test_accuracy_of_classes_is_their_images(tmp_path):
     results = read_results(MadeUp(classes=6).write(tmp_path))
     found = category_drops(results, drop(results, comparisons(results)[0]))

@@ -141,7 +141,18 @@ def test_hostile_names_are_only_text(tmp_path):
     assert "&lt;b" in page.text
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"settings": 5, "config": [], "name": {}}', "null", "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{",
+        '{"settings": 5, "training": [], "name": {}}',
+        '{"settings": {"evaluation": {"blurred": 3}}}',
+        "null",
+        "\x00",
+    ],
+)
 def test_a_damaged_study_json_is_told_of(folder, content):
     (folder / "study.json").write_text(content)
     try:
@@ -183,11 +194,11 @@ def test_settings_are_shown_by_hidden_faces_only(folder, output, tmp_path):
 
 def test_the_folder_that_study_json_names_is_used_and_not_told(folder, output, tmp_path):
     example(tmp_path / "out", output, 2)
-    settings = {BLURRED: {"folder": str(tmp_path / "out"), "method": "blur"}}
-    (tmp_path / "study.json").write_text(json.dumps({"settings": settings}))
+    how = {"obfuscation": {"method": "blur", "preset": "safe"}, "jpeg_quality": None, "folder": str(tmp_path / "out")}
+    (tmp_path / "study.json").write_text(json.dumps({"settings": {"evaluation": {BLURRED: how}}}))
     source = render_study(tmp_path, read_story(folder))
     assert "data:image/jpeg" in source
-    assert "method: blur" in source
+    assert "method: blur · preset: safe" in source
     assert str(tmp_path) not in source
 
 
@@ -226,4 +237,4 @@ def test_bins_and_dots_are_drawn_where_they_are():
     assert len(dots) == 3
     assert [x for x, _ in dots] == sorted(x for x, _ in dots)
     assert [y for _, y in dots] == sorted((y for _, y in dots), reverse=True)
-    assert [one.name for one in plot.named] == ["c", "b", "a"]
+    assert [one.name for one in plot.named] == ["c", "b"]

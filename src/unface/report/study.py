@@ -161,7 +161,7 @@ def _keys(story: Story) -> list[tuple[str, str, str]]:
     trained = {(cell[0], cell[1], seed) for cell, seed, _ in results.runs() if cell.train != PRETRAINED}
     images = len(results.labels)
     keys = [
-        ("Networks", f"{len(results.architectures):,}", "architectures"),
+        ("Networks", f"{len(results.architectures):,}", "of different architecture"),
         ("Trainings", f"{len(trained):,}", f"{_seeds(story)} each" if trained else "pretrained weights only"),
         ("Evaluations", f"{sum(1 for _ in results.runs()):,}", "one network, one setting"),
         ("Test images", f"{images:,}", f"{len(np.unique(results.labels)):,} classes"),
@@ -188,15 +188,22 @@ class Card:
 
 
 def _card(out: Path, study: Run, name: str) -> Card:
-    facts = study.mapping("settings", name)
-    told = {key: value for key, value in facts.items() if key not in ("name", "folder", "path")}
-    plain = [(key, str(value)) for key, value in told.items() if isinstance(value, str | int | float) and value != ""]
-    folders = [out / "examples" / name, *(Path(str(facts[key])) for key in ("folder", "path") if facts.get(key))]
+    facts = study.mapping("settings", "evaluation", name) or study.mapping("settings", "train", name)
+    folders = [out / "examples" / name, *([Path(str(facts["folder"]))] if facts.get("folder") else [])]
     pictures: list[str] = []
     for folder in folders:
         if not pictures and name not in (ORIGINAL, REENCODED) and (folder / "manifest.parquet").is_file():
             pictures = _pictures(read_folder(folder))
-    return Card(name, DESCRIPTIONS.get(name, "A setting of this study’s own."), plain, pictures)
+    return Card(name, DESCRIPTIONS.get(name, "A setting of this study’s own."), _facts(facts), pictures)
+
+
+def _facts(definition: dict[str, Any]) -> list[tuple[str, str]]:
+    """How a setting is defined, without places on the disk."""
+    obfuscation = definition.get("obfuscation")
+    how = obfuscation if isinstance(obfuscation, dict) else {}
+    detail = {"blur": "preset", "overlay": "color", "mosaic": "cells"}.get(str(how.get("method")), "")
+    told = {"method": how.get("method"), detail: how.get(detail), "JPEG quality": definition.get("jpeg_quality")}
+    return [(key, str(value)) for key, value in told.items() if key and value not in (None, "", "none")]
 
 
 def _pictures(folder: Folder) -> list[str]:

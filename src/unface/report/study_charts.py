@@ -204,7 +204,7 @@ def scatter(relations: Sequence[tuple[str, Relation]], names: Sequence[str]) -> 
     drops = np.where(known, 100 * relations[0][1].drops, -np.inf)
     named: list[Named] = []
     for number in np.argsort(-drops, kind="stable")[:NAMED].tolist():
-        if np.isfinite(drops[number]):
+        if drops[number] > 0:
             x, y = place(float(fractions[number]), float(drops[number]))
             if all(abs(y - other.y) > 11 for other in named):
                 named.append(Named(names[number], x, y, x > width / 2))

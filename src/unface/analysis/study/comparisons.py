@@ -104,7 +104,7 @@ def comparisons(results: Results) -> list[Comparison]:
     found = []
     others = [setting for setting in results.settings if setting != ORIGINAL]
     for kind in TITLES:
-        for setting in sorted(others, key=lambda name: (name == REENCODED, name)):
+        for setting in others:
             comparison = _comparison(kind, setting)
             if next(iter(paired(results, comparison)), None):
                 found.append(comparison)
@@ -168,14 +168,14 @@ class Recompression:
         top: 1 or 5.
         drop: Its mean over the architectures that have the control, too.
         control: Drop of the control `reencoded`.
-        share: The second as a share of the first.
+        share: The second as a share of the first; None where the first might be 0.
     """
 
     comparison: Comparison
     top: int
     drop: Interval
     control: Interval
-    share: Interval
+    share: Interval | None
 
 
 def recompression(results: Results) -> list[Recompression]:

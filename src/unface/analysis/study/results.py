@@ -11,13 +11,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from unface.errors import InputError
-from unface.predictions import Evaluation, Outcomes, Predictions, read_predictions
+from unface.predictions import PRETRAINED, Evaluation, Outcomes, Predictions, read_predictions
 
 ORIGINAL = "original"
 """The setting that all others are compared with."""
 
 REENCODED = "reencoded"
 """The control arm: the original pictures, encoded again as obfuscation would."""
+
+_FIRST = (ORIGINAL, "blurred", "overlaid", "mosaic", "mean", "red", "green", "blue")
+"""How settings are ordered; others stand behind these."""
 
 
 class Cell(NamedTuple):
@@ -82,9 +85,9 @@ class Results:
 
     @property
     def settings(self) -> list[str]:
-        """Settings that something was evaluated on: the original first, the others sorted."""
-        found = {cell.eval for cell in self.cells} | {cell.train for cell in self.cells if cell.train != "pretrained"}
-        return sorted(found, key=lambda setting: (setting != ORIGINAL, setting))
+        """Settings that something was trained or evaluated on: the original first, the control last."""
+        found = {cell.eval for cell in self.cells} | {cell.train for cell in self.cells if cell.train != PRETRAINED}
+        return sorted(found, key=lambda name: (name == REENCODED, *((name != first) for first in _FIRST), name))
 
 
 def read_results(folder: Path) -> Results:

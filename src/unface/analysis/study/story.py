@@ -1,5 +1,6 @@
 """Everything that a study's files tell, computed once for tables, figures and page."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,11 +159,12 @@ def read_story(folder: Path, choices: Choices | None = None) -> Story:
             f"{', '.join(sorted({f'{cell.train}-{cell.eval}' for cell in results.cells}))}"
         )
     measured = _areas(folder, results, choices, notes)
-    settings = [_setting(results, chosen, measured, choices) for chosen in _one_per_setting(drops)]
+    settings = [_setting(results, chosen, measured, choices) for chosen in _one_per_setting(results, drops)]
     confusions = _confusions(results, settings[0].categories.drop, notes) if settings else None
     _add_notes(results, drops, notes)
     with_faces = None if measured is None else int(np.count_nonzero(measured.image > 0))
-    return Story(results, choices, drops, recompression(results), settings, confusions, measured, with_faces, notes)
+    explained = _recompression(folder, results, notes)
+    return Story(results, choices, drops, explained, settings, confusions, measured, with_faces, notes)
 
 
 def _areas(folder: Path, results: Results, choices: Choices, notes: list[str]) -> Areas | None:
@@ -190,14 +192,14 @@ def _areas(folder: Path, results: Results, choices: Choices, notes: list[str]) -
     return found
 
 
-def _one_per_setting(drops: list[Drop]) -> list[Drop]:
-    """For each obfuscated setting its most telling comparison, `blurred` first, as in the paper."""
+def _one_per_setting(results: Results, drops: list[Drop]) -> list[Drop]:
+    """For each obfuscated setting its most telling comparison."""
     chosen: dict[str, Drop] = {}
     for kind in (TRAINED, PRETRAINED_ON, SHIFTED):
         for found in drops:
             if found.comparison.kind == kind and found.comparison.setting != REENCODED:
                 chosen.setdefault(found.comparison.setting, found)
-    return [chosen[name] for name in sorted(chosen, key=lambda name: (name != "blurred", name))]
+    return [chosen[name] for name in results.settings if name in chosen]
 
 
 def _setting(results: Results, chosen: Drop, measured: Areas | None, choices: Choices) -> Setting:
@@ -238,6 +240,29 @@ def _confusions(results: Results, chosen: Drop, notes: list[str]) -> Confusions 
     runs = {run for pair in chosen.pairs for run in (pair.reference, pair.other)}
     ranked = {run: precisions(results, run, classes) for run in runs}
     return Confusions(chosen, shown, len(swings), len(sure), ranked)
+
+
+def _recompression(folder: Path, results: Results, notes: list[str]) -> list[Recompression]:
+    """Only of what was encoded again, as far as `study.json` tells."""
+    found = recompression(results)
+    plain = _not_encoded_again(folder / "study.json") & {one.comparison.setting for one in found}
+    if plain:
+        notes.append(
+            f"Faces were hidden in decoded pictures that were not encoded again ({', '.join(sorted(plain))}), so "
+            "compression has no part in these drops."
+        )
+    return [one for one in found if one.comparison.setting not in plain]
+
+
+def _not_encoded_again(path: Path) -> set[str]:
+    """Settings whose definitions say so: a way to hide faces, no quality of a JPEG, and no folder of files."""
+    try:
+        parts = json.loads(path.read_text("utf-8"))["settings"]
+        definitions = [(name, how) for part in parts.values() for name, how in part.items()]
+        encoded = {name for name, how in definitions if how["jpeg_quality"] is not None or how["folder"]}
+        return {name for name, _ in definitions} - encoded
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return set()
 
 
 def _add_notes(results: Results, drops: list[Drop], notes: list[str]) -> None:

@@ -209,7 +209,7 @@ def mean_matrix(story: Story, top: int) -> Table:
     columns = [setting for setting in results.settings if any(cell.eval == setting for cell in results.cells)]
     trained = {cell.train for cell in results.cells}
     rows: list[list[Value]] = []
-    for train in sorted(trained, key=lambda name: (name == PRETRAINED, name != ORIGINAL, name)):
+    for train in [name for name in (*results.settings, PRETRAINED) if name in trained]:
         evaluated = {cell.eval for cell in results.cells if cell.train == train}
         names = [
             name
@@ -231,7 +231,7 @@ def recompressed(story: Story) -> Table:
     """What part of each drop the control arm, encoded again and not obfuscated, has too."""
     rows: list[list[Value]] = []
     for found in story.recompression:
-        share = [None if not np.isfinite(number) else Share(number) for number in found.share[:3]]
+        share = [None] * 3 if found.share is None else [Share(number) for number in found.share[:3]]
         rows.append(
             [found.comparison.title, f"top-{found.top}", *_interval(found.drop), *_interval(found.control), *share]
         )

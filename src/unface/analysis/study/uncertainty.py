@@ -67,17 +67,14 @@ class Draws:
         low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         return Interval(value, float(low), float(high), _two_sided(draws))
 
-    def ratio(self, upper: int, lower: int) -> Interval:
-        """One quantity's mean over the architectures as a share of another's.
-
-        The interval is unbounded where the other might be 0.
-        """
+    def ratio(self, upper: int, lower: int) -> Interval | None:
+        """One quantity's mean over the architectures as a share of another's; None where the other might be 0."""
         top, bottom = self.draws[upper].mean(axis=0), self.draws[lower].mean(axis=0)
-        value = float(self.estimates[upper].mean() / self.estimates[lower].mean())
         tail = (1 - CONFIDENCE) / 2
         if np.quantile(bottom, tail) <= 0 <= np.quantile(bottom, 1 - tail):
-            return Interval(value, -np.inf, np.inf, 1.0)
-        low, high = np.quantile(top / bottom, [tail, 1 - tail])
+            return None
+        value = float(self.estimates[upper].mean() / self.estimates[lower].mean())
+        low, high = np.nanquantile(top / np.where(bottom == 0, np.nan, bottom), [tail, 1 - tail])
         return Interval(value, float(low), float(high), _two_sided(top))
 
 
