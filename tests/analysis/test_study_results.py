@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, confusion_matrix
 
 from studies import MadeUp
 from unface.analysis.study.comparisons import comparisons, differences, drop, paired
@@ -141,6 +141,22 @@ def twins(folder, trainings, moved, seed=0, luck=0.0):
             put(folder, replace(evaluation, seed=seed, classes=names), [str(i) for i in range(240)], labels, answers)
     results = read_results(folder)
     return find_swings(results, drop(results, comparisons(results)[0]))
+
+
+def test_swings_are_sklearns_confusions(tmp_path):
+    swings = twins(tmp_path, 5, 0.1)
+    results = read_results(tmp_path)
+    changes = []
+    for pair in paired(results, comparisons(results)[0]):
+        before, after = (
+            confusion_matrix(results.labels, run.predicted, normalize="true") for run in (pair.reference, pair.other)
+        )
+        changes.append((after - before) - (after - before).T)
+    mean = np.mean(changes, axis=0)
+    assert len(swings) == 15  # all pairs of six classes
+    for swing in swings:
+        assert swing.swing == pytest.approx(mean[swing.loser, swing.winner], abs=1e-12)
+        assert swing.swing >= 0
 
 
 @pytest.mark.parametrize("trainings", [3, 8])

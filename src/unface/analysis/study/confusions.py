@@ -56,39 +56,59 @@ def find_swings(results: Results, drop: Drop) -> list[Swing]:
     runs = len(drop.pairs)
     if runs < 3:
         return []
-    number, counts = len(results.classes), np.bincount(results.labels, minlength=len(results.classes))
-    mean, squares, confused = (np.zeros((number, number)) for _ in range(3))
-    for done, pair in enumerate(drop.pairs, 1):
-        before, after = (_confusions(results, run, counts) for run in (pair.reference, pair.other))
-        swing = (after - before) - (after - before).T
-        step = swing - mean
-        mean += step / done
-        squares += step * (swing - mean)
-        confused += (before + after + (before + after).T) / runs
-    losers, winners = np.nonzero(np.triu(confused, 1) >= 4 * ALIKE)  # two settings, two directions
-    if not len(losers):
+    alike = _alike(results, drop)
+    if not len(alike.losers):
         return []
-    variances = squares[losers, winners] / (runs - 1)
-    usual = confused[losers, winners] * variances.mean() / confused[losers, winners].mean()
-    freedom = np.where(usual > variances, (runs - 1) * len(losers), runs - 1)
-    found = mean[losers, winners]
+    found, variances = alike.swings.mean(axis=0), alike.swings.var(axis=0, ddof=1)
+    usual = alike.confused * variances.mean() / alike.confused.mean()
+    freedom = np.where(usual > variances, (runs - 1) * len(found), runs - 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stats.t.sf(np.abs(found) / np.sqrt(np.maximum(variances, usual) / runs), freedom)
     p = np.where(found == 0, 1.0, p)
-    columns = (losers, winners, found, p, benjamini_hochberg(p))
+    columns = (alike.losers, alike.winners, found, p, benjamini_hochberg(p))
     rows = zip(*(column.tolist() for column in columns), strict=True)
     swings = [Swing(a, b, s, p, q) if s > 0 else Swing(b, a, -s, p, q) for a, b, s, p, q in rows]
     return sorted(swings, key=lambda swing: (swing.q, -swing.swing))
 
 
-def _confusions(results: Results, run: Run, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of the images of a row's class that are answered with a column's."""
-    number = len(counts)
-    places = results.labels.astype(np.int64) * number + run.predicted
-    found = np.bincount(places, minlength=number * number).reshape(number, number).astype(np.float64)
-    found /= np.maximum(counts, 1)[:, None]
-    np.fill_diagonal(found, 0)
-    return found
+class _Alike(NamedTuple):
+    """K pairs of classes that are alike.
+
+    Attributes:
+        losers: The class of the lower index, shape (K,).
+        winners: The other, shape (K,).
+        confused: Shares of images that are answered with the other class, summed over both settings and directions,
+            mean over the trainings, shape (K,).
+        swings: Of each training, shape (trainings, K).
+    """
+
+    losers: NDArray[np.int64]
+    winners: NDArray[np.int64]
+    confused: NDArray[np.float64]
+    swings: NDArray[np.float64]
+
+
+def _alike(results: Results, drop: Drop) -> _Alike:
+    """Look only at wrong answers, of which there are few, and not at all pairs of classes."""
+    number, runs = len(results.classes), len(drop.pairs)
+    labels = results.labels.astype(np.int64)
+    share = 1 / np.bincount(labels, minlength=number)[labels]
+    keys, numbers, shares, signs = [], [], [], []
+    for training, pair in enumerate(drop.pairs):
+        for run, sign in ((pair.other, 1.0), (pair.reference, -1.0)):
+            wrong = run.predicted != labels
+            low, high = np.minimum(labels, run.predicted)[wrong], np.maximum(labels, run.predicted)[wrong]
+            keys.append(low * number + high)
+            numbers.append(np.full(len(low), training))
+            shares.append(share[wrong])
+            signs.append(np.where(labels[wrong] == low, sign, -sign))
+    pairs, places = np.unique(np.concatenate(keys), return_inverse=True)
+    weights = np.concatenate(shares)
+    confused = np.bincount(places, weights, len(pairs)) / runs
+    kept = confused >= 4 * ALIKE
+    cells = np.concatenate(numbers) * len(pairs) + places
+    swings = np.bincount(cells, weights * np.concatenate(signs), runs * len(pairs)).reshape(runs, -1)
+    return _Alike(pairs[kept] // number, pairs[kept] % number, confused[kept], np.asarray(swings[:, kept], np.float64))
 
 
 @dataclass(frozen=True, eq=False)
