@@ -93,6 +93,7 @@ def run(options: argparse.Namespace, images: Path, folder: Path, place: str) -> 
     started = time.monotonic()
     asyncio.run(work(server, tokens, options, log))
     seconds = time.monotonic() - started
+    cpu_s = server.cpu_s()
     server.kill()
     lost, doubled, changed, stored = check(store, log)
     store.close()
@@ -104,6 +105,7 @@ def run(options: argparse.Namespace, images: Path, folder: Path, place: str) -> 
         "kills": server.starts - 1,
         "saves": len(log.acknowledged),
         "saves_per_s": round(len(log.acknowledged) / seconds, 1),
+        "server_cpu_ms_per_save": round(1000 * cpu_s / max(len(log.save_s), 1), 2) if not options.kills else None,
         "save_ms": quantiles(log.save_s),
         "image_ms": quantiles(log.image_s),
         "take_ms": quantiles(log.take_s),
@@ -165,6 +167,7 @@ class Server:
             self.port = probe_socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
+        self._started_cpu_s = 0.0
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -176,10 +179,21 @@ class Server:
         while time.monotonic() < deadline:
             try:
                 if httpx2.get(f"{self.url}/api/health").status_code == 200:
+                    self._started_cpu_s = self._cpu_s()
                     return
             except httpx2.TransportError:
                 time.sleep(0.05)
         raise SystemExit((self.folder / "server.log").read_text())
+
+    def cpu_s(self) -> float:
+        """CPU time that it has used; its start is left out."""
+        return self._cpu_s() - self._started_cpu_s
+
+    def _cpu_s(self) -> float:
+        """From /proc/PID/stat: user and system time, in ticks."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         """Kill it where it stands."""

@@ -144,8 +144,7 @@ def save_answer(
         Refused: `unknown` task or image; `invalid` boxes; `conflict`, the key came with another answer; `ended`;
             `stale`, the task has started again since.
     """
-    assignment = find_assignment(session, account, assignment_id, lock=True)
-    item, image = _item(session, assignment.task_id, position)
+    assignment, item, image = _place(session, account, assignment_id, position)
     faces = fit(given.faces, image)
     here = and_(Answer.item_id == item.id, Answer.attempt == given.attempt)
     mine = select(Answer).where(Answer.assignment_id == assignment.id, or_(Answer.key == given.key, here))
@@ -301,13 +300,17 @@ def _has_done(session: Session, account: Account, task_id: int) -> bool:
     return bool(session.scalar(select(mine)))
 
 
-def _item(session: Session, task_id: int, position: int) -> tuple[Item, Image]:
-    found = session.execute(
-        select(Item, Image).join(Image).where(Item.task_id == task_id, Item.position == position)
-    ).first()
+def _place(session: Session, account: Account, assignment_id: int, position: int) -> tuple[Assignment, Item, Image]:
+    """The worker's assignment, locked, and the image at a position of it: one question, since it is asked most."""
+    here = and_(Item.task_id == Assignment.task_id, Item.position == position)
+    chosen = select(Assignment, Item, Image).outerjoin(Item, here).outerjoin(Image, Image.id == Item.image_pk)
+    mine = chosen.where(Assignment.id == assignment_id, Assignment.account_id == account.id)
+    found = session.execute(mine.with_for_update(of=Assignment)).first()
     if found is None:
+        raise Refused("unknown", "expected a task of yours, got another number")
+    if found.Item is None:
         raise Refused("unknown", "expected an image of the task, got another position")
-    return found.Item, found.Image
+    return found.Assignment, found.Item, found.Image
 
 
 def _require_open(assignment: Assignment) -> None:

@@ -77,7 +77,9 @@ def new_link(request: Request, account: Admin, account_id: AccountId, _: Nothing
         found = _account(session, account_id)
         revoke_tokens(session, found, desk.now())
         token = issue_token(session, found, desk.now(), _LINK_LASTS)
-        return Invited(account=_view(found), link=desk.entry_url(token))
+        invited = Invited(account=_view(found), link=desk.entry_url(token))
+    desk.known.forget()
+    return invited
 
 
 @router.post("/accounts/{account_id}/disable", responses=problems(404))
@@ -87,7 +89,9 @@ def disable(request: Request, account: Admin, account_id: AccountId, _: Nothing)
     with desk.store.write() as session:
         found = _account(session, account_id)
         found.disabled_at = found.disabled_at or desk.now()
-        return _view(found)
+        view = _view(found)
+    desk.known.forget()
+    return view
 
 
 def _run(request: Request, account: Account, kind: str) -> Running:

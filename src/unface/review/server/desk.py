@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from unface.review.accounts import account_of, may
+from unface.review.accounts import Known, may
 from unface.review.links import sign
 from unface.review.pictures import Pictures
 from unface.review.policy import Policy
@@ -48,6 +48,7 @@ class Desk:
         pictures: The dataset's images for browsers.
         url: Where browsers reach the server.
         now: The clock.
+        known: Whose tokens have been seen lately.
         callers: Limits the requests of each account and of each task's links.
         strangers: Limits requests with bad tokens or links, by address.
     """
@@ -58,6 +59,7 @@ class Desk:
     pictures: Pictures
     url: str
     now: Callable[[], datetime] = _utc_now
+    known: Known = field(default_factory=Known)
     callers: Throttle = field(default_factory=lambda: Throttle(20, 200, time.monotonic))
     strangers: Throttle = field(default_factory=lambda: Throttle(0.5, 30, time.monotonic))
 
@@ -97,8 +99,7 @@ def _caller(role: Role) -> Callable[..., Awaitable[Account]]:
         desk = desk_of(request)
         account = None
         if credentials is not None:  # one quick look-up: cheaper here than on another thread
-            with desk.store.read() as session:
-                account = account_of(session, credentials.credentials, desk.now())
+            account = desk.known.account_of(desk.store, credentials.credentials, desk.now())
         if account is None:
             raise desk.stranger(request, 401, "unauthorized", "token: expected a good one, got none or one that ended")
         desk.count("account", account.id)
