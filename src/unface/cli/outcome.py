@@ -42,9 +42,9 @@ def dataset_facts(dataset: Dataset, survey: Survey, images: int) -> dict[str, An
 
 def model_facts(models: Mapping[str, str]) -> list[dict[str, str]]:
     """The models of a detector as `run.json` holds them."""
-    licences = {(name, weights.sha256): weights.licence for name, weights in REGISTRY.items()}
+    licences = {weights.sha256: weights.licence for weights in REGISTRY.values()}
     return [
-        {"name": name, "sha256": sha256, "licence": licences.get((name, sha256), "not known")}
+        {"name": name, "sha256": sha256, "licence": licences.get(sha256, "not known")}
         for name, sha256 in models.items()
     ]
 
