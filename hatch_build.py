@@ -35,7 +35,8 @@ class PageBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         if self.target_name != "wheel" or self._is_built():
             return
         try:
-            self._npm("ci", "--omit=dev", "--no-audit", "--no-fund", "--fetch-retries=1")
+            if not self._has_modules():
+                self._npm("ci", "--omit=dev", "--no-audit", "--no-fund", "--fetch-retries=1")
             self._npm("run", "build")
         except (OSError, subprocess.SubprocessError) as error:
             self.app.display_warning(f"unface: the review page was not built, all else works: {error}")
@@ -53,6 +54,11 @@ class PageBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     def _is_built(self) -> bool:
         stamp = self._page / STAMP
         return stamp.is_file() and stamp.read_text() == self._hash()
+
+    def _has_modules(self) -> bool:
+        """Whether npm has installed what the lock names; a developer's further packages stay."""
+        lock, installed = self._web / "package-lock.json", self._web / "node_modules" / ".package-lock.json"
+        return installed.is_file() and installed.stat().st_mtime >= lock.stat().st_mtime
 
     def _hash(self) -> str:
         """Of all that the pages are made of."""
