@@ -9,6 +9,7 @@ from unface.analysis.paper import published
 from unface.analysis.study.replication import (
     paper_accuracy,
     paper_category,
+    paper_cell,
     paper_drop,
     paper_mean_drop,
     paper_relation,
@@ -155,7 +156,16 @@ def test_the_stated_p_is_that_of_the_stated_correlation(top):
 
 
 def test_every_row_says_where_it_stands():
-    for name in ("table3", "table3_printed", "table4", "table4_printed", "table7", "table8", "correlations"):
+    for name in (
+        "table3",
+        "table3_printed",
+        "table4",
+        "table4_printed",
+        "table7",
+        "table8",
+        "correlations",
+        "categories",
+    ):
         assert all(row["source"] for row in published(name))
 
 
@@ -175,4 +185,14 @@ def test_lookups():
     assert paper_mean_drop("trained", "blurred", 1, [*architectures, "my_net"]) is None
     assert paper_category("n02109961", "ap_delta") == -0.529
     assert paper_category("n00000000", "ap_delta") is None
+    assert paper_category("n03494278", "top5_drop") == 8.93
     assert paper_relation(4, 1, "p") is None
+
+
+def test_cells_of_the_matrix():
+    assert paper_cell("original", "original", 1, "alexnet") == 56.043
+    assert paper_cell("overlaid", "overlaid", 5, "alexnet") == 78.172
+    assert paper_cell("blurred", "original", 1, "alexnet") == 55.3
+    assert paper_cell("pretrained", "blue", 5, "alexnet") == 76.7
+    for train, eval_ in (("original", "blurred"), ("overlaid", "original"), ("pretrained", "overlaid")):
+        assert paper_cell(train, eval_, 5, "alexnet") is None

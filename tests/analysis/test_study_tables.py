@@ -97,6 +97,20 @@ def test_the_papers_numbers_stand_beside_ours(story):
     assert "reencoded paper" not in named(next(t for t in tables_of(story) if t.name == "table3_top1"))["resnet18"]
 
 
+def test_the_matrix_has_every_cell_and_the_papers(story, frame):
+    tables = {table.name: table for table in tables_of(story)}
+    rows = {tuple(row[:3]): dict(zip(tables["matrix"].header, row, strict=True)) for row in tables["matrix"].rows}
+    assert len(rows) == 14
+    for key, values in frame.groupby(["architecture", "train", "eval"]).top5:
+        assert rows[key]["top-5"] == pytest.approx(values.mean())
+    assert rows["vgg11", "blurred", "original"]["top-1 paper"] == 67.9
+    means = named(tables["matrix_top5"])
+    expected = frame[(frame.train == "pretrained") & (frame["eval"] == "red")].top5.mean()
+    assert means["pretrained"]["red"] == pytest.approx(expected)
+    assert means["blurred"]["blurred paper"] == pytest.approx((88.738 + 88.283) / 2)
+    assert means["original"]["blurred"] is None
+
+
 def test_ddof_2_is_the_papers(folder, story):
     ours = named(accuracies(story, "trained", 1))
     theirs = named(accuracies(read_story(folder, Choices(ddof=2)), "trained", 1))

@@ -39,6 +39,9 @@ CLASSES_SHOWN = 100
 EXAMPLES = 3
 """Pictures that illustrate a setting."""
 
+_LESS = (" p", "(Holm)")
+"""Columns of classes that the page leaves to the CSV files."""
+
 HIDDEN_WEIGHT = 0.99
 """A picture is shown only where each face is hidden at least by this weight."""
 
@@ -344,9 +347,9 @@ def _hurt(story: Story, setting: Setting) -> Hurt:
     return Hurt(
         categories.drop.comparison.title,
         figures,
-        [_table(story, most_affected(story, setting, top), ("class", "images", " p", "(Holm)")) for top in TOPS],
+        [_table(story, most_affected(story, setting, top), (*_LESS, "class", "images", "paper")) for top in TOPS],
         [(top, len(categories.found(top))) for top in TOPS],
-        _table(story, limited, (" p", "(Holm)")),
+        _table(story, limited, _LESS),
         total,
     )
 

@@ -7,6 +7,7 @@ from unface.analysis.paper import published
 from unface.analysis.study.comparisons import PRETRAINED_ON, TRAINED, TRANSFERRED
 from unface.analysis.study.results import ORIGINAL, Results
 from unface.faces.classes import is_wnid
+from unface.predictions import PRETRAINED
 
 _ILSVRC_CLASSES = 1000
 _DELTAS = {
@@ -45,9 +46,22 @@ def paper_mean_drop(kind: str, setting: str, top: int, architectures: Iterable[s
     return sum(known) / len(known) if known and len(known) == len(drops) else None
 
 
+def paper_cell(train: str, eval_: str, top: int, architecture: str) -> float | None:
+    """What the paper says of one field of the train x eval matrix, in percent; None where it says nothing."""
+    if train == PRETRAINED:
+        return paper_accuracy(PRETRAINED_ON, eval_, top, architecture)
+    if train == eval_:
+        return paper_accuracy(TRAINED, eval_, top, architecture)
+    return paper_accuracy(TRANSFERRED, train, top, architecture) if eval_ == ORIGINAL else None
+
+
 def paper_category(wnid: str, quantity: str) -> float | None:
-    """A number of the paper's Table 4, such as `ap_original`, in percent."""
-    text = next((row[quantity] for row in published("table4") if row["wnid"] == wnid and quantity in row), "")
+    """A number that the paper states of a class, in percent.
+
+    Of the classes of Table 4 such as `ap_original`; of three others `object_covered_percent` and `top5_drop`.
+    """
+    rows = (row for table in ("table4", "categories") for row in published(table) if row["wnid"] == wnid)
+    text = next((row[quantity] for row in rows if quantity in row), "")
     return float(text) if text else None
 
 

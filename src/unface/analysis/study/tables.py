@@ -1,6 +1,6 @@
 """The study's tables: 3, 4, 7 and 8 of the paper, the whole matrix, and what the figures show."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from unface.analysis.study.formats import Error, Points, PValue, points
 from unface.analysis.study.replication import (
     paper_accuracy,
     paper_category,
+    paper_cell,
     paper_drop,
     paper_mean_drop,
     paper_relation,
@@ -198,8 +199,13 @@ def matrix(story: Story) -> Table:
         for top in TOPS:
             one = _accuracy(story, cell, top)
             row += [_points(one.mean), None if one.error is None else Error(one.error)]
+            if story.paper:
+                row += _beside(one.mean, paper_cell(cell.train, cell.eval, top, cell.architecture))
         rows.append(row)
-    header = ["network", "trained on", "evaluated on", "runs", "top-1", "top-1 SEM", "top-5", "top-5 SEM"]
+    header = ["network", "trained on", "evaluated on", "runs"]
+    for top in TOPS:
+        header += [f"top-{top}", f"top-{top} SEM"]
+        header += [f"top-{top} paper", f"top-{top} minus paper"] if story.paper else []
     return Table("matrix", "Accuracy of every network, percent", header, rows)
 
 
@@ -216,15 +222,19 @@ def mean_matrix(story: Story, top: int) -> Table:
             for name in results.architectures
             if all(Cell(name, train, setting) in results.cells for setting in evaluated)
         ]
-        means = [
-            _mean(_accuracy(story, Cell(name, train, setting), top).mean for name in names)
-            if names and setting in evaluated
-            else None
-            for setting in columns
-        ]
-        rows.append([train, len(names), *map(_points, means)])
+        row: list[Value] = [train, len(names)]
+        for setting in columns:
+            is_there = bool(names) and setting in evaluated
+            cells = [Cell(name, train, setting) for name in names] if is_there else []
+            ours = _mean(_accuracy(story, cell, top).mean for cell in cells)
+            row.append(_points(ours))
+            if story.paper:
+                row += _beside(ours, _mean(paper_cell(train, setting, top, cell.architecture) for cell in cells))
+        rows.append(row)
+    beside = ("", " paper", " minus paper") if story.paper else ("",)
+    header = ["trained on", "networks", *(f"{setting}{what}" for setting in columns for what in beside)]
     title = f"Mean top-{top} accuracy, percent, by setting trained on (rows) and evaluated on (columns)"
-    return Table(f"matrix_top{top}", title, ["trained on", "networks", *columns], rows)
+    return Table(f"matrix_top{top}", title, header, rows)
 
 
 def recompressed(story: Story) -> Table:
@@ -245,7 +255,7 @@ def class_title(name: str) -> str:
     return load_nouns().word(name)
 
 
-def _class_rows(story: Story, setting: Setting, chosen: Iterable[int], tops: Iterable[int]) -> list[list[Value]]:
+def _class_rows(story: Story, setting: Setting, chosen: Iterable[int], tops: Sequence[int]) -> list[list[Value]]:
     categories, rows = setting.categories, list[list[Value]]()
     for place in chosen:
         name = story.results.classes[place]
@@ -255,8 +265,22 @@ def _class_rows(story: Story, setting: Setting, chosen: Iterable[int], tops: Ite
             row.append(None if np.isnan(fraction) else Share(fraction))
         for top in tops:
             row += _class_cells(categories, top, place)
+        if story.paper and 5 in tops:
+            row += _papers_class(setting, name, place)
         rows.append(row)
     return rows
+
+
+def _papers_class(setting: Setting, name: str, place: int) -> list[Value]:
+    """What the paper states of a few classes, for blurred faces."""
+    if setting.name != "blurred":
+        return [None] * 4
+    covered = None if setting.covered is None else points(setting.covered[0].fractions[place])
+    drop = points(setting.categories.drops(5)[place])
+    return [
+        *_beside(covered, paper_category(name, "object_covered_percent")),
+        *_beside(drop, paper_category(name, "top5_drop")),
+    ]
 
 
 def _class_cells(categories: CategoryDrops, top: int, place: int) -> list[Value]:
@@ -272,10 +296,12 @@ def _class_cells(categories: CategoryDrops, top: int, place: int) -> list[Value]
     ]
 
 
-def _class_header(tops: Iterable[int]) -> list[str]:
+def _class_header(story: Story, tops: Sequence[int]) -> list[str]:
     header = ["class", "name", "images", "of image", "of object"]
     for top in tops:
         header += [f"top-{top} {what}" for what in ("original", "drop", "drop SE", "p", "p (BH)", "p (Holm)")]
+    if story.paper and 5 in tops:
+        header += [f"{what} {beside}" for what in ("of object", "top-5 drop") for beside in ("paper", "minus paper")]
     return header
 
 
@@ -288,14 +314,16 @@ def most_affected(story: Story, setting: Setting, top: int) -> Table:
         f"Most affected classes, top-{top}, {categories.drop.comparison.title}: {sure:,} of {all_classes:,} beyond "
         f"chance at a false discovery rate of {100 * LEVEL:g} %"
     )
-    return Table(f"most_affected_{setting.name}_top{top}", title, _class_header([top]), rows)
+    return Table(f"most_affected_{setting.name}_top{top}", title, _class_header(story, [top]), rows)
 
 
 def classes(story: Story, setting: Setting) -> Table:
     """Every class that has images."""
     chosen = np.flatnonzero(setting.categories.images > 0).tolist()
     title = f"Classes, {setting.categories.drop.comparison.title}"
-    return Table(f"classes_{setting.name}", title, _class_header(TOPS), _class_rows(story, setting, chosen, TOPS))
+    return Table(
+        f"classes_{setting.name}", title, _class_header(story, TOPS), _class_rows(story, setting, chosen, TOPS)
+    )
 
 
 def bins(story: Story, setting: Setting, figure: int, relations: tuple[Relation, Relation]) -> Table:
