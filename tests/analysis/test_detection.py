@@ -113,7 +113,7 @@ def tables_of(images):
 
 
 @given(some_images)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_average_precision_is_that_of_the_loops(images):
     comparison = compared(*tables_of(images))
     counts = np.array([counts for faces, _ in images for _, counts in faces], bool)
@@ -134,7 +134,7 @@ def test_average_precision_is_that_of_the_loops(images):
 
 
 @given(some_images, st.sampled_from([0.3, 0.5, 0.75, 1.0]), st.sampled_from([0.0, 0.1]), a_score)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_leak_recall_and_area_are_those_of_single_images(images, tau, margin, threshold):
     truth, predicted = tables_of(images)
     found = measure(compared(truth, predicted), Settings(threshold, tau, margin))
@@ -159,7 +159,7 @@ def test_leak_recall_and_area_are_those_of_single_images(images, tau, margin, th
 
 
 @given(some_images)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_higher_threshold_leaks_more_and_costs_less(images):
     curve = measure(compared(*tables_of(images))).curve
     for lower, higher in pairwise(curve):
@@ -206,7 +206,7 @@ def test_perfect_detections(images):
 
 
 @given(some_images, st.sampled_from([0.0, 0.2, 0.5, 1.0]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_best_threshold_keeps_the_leak_and_is_the_highest(images, leak_rate):
     comparison = compared(*tables_of(images))
     found = measure(comparison, Settings(leak_rate=leak_rate))
@@ -222,7 +222,7 @@ def test_the_best_threshold_keeps_the_leak_and_is_the_highest(images, leak_rate)
 
 
 @given(some_images)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_errors_by_class_are_those_of_pairing_image_by_image(images):
     truth, predicted = tables_of(images)
     audit = errors_by_class({"found": (compared(truth, predicted), 0.5)})

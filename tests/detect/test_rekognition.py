@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pty
 import subprocess
 import sys
 
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rekognition_server import MAX_BYTES, MAX_SIDE_PX, MIN_SIDE_PX, RekognitionServer
+from unface.cli.cost import confirm_cost
+from unface.detect import make_detector
 from unface.detect.rekognition import Rekognition, as_jpeg
 from unface.errors import ImageError, InputError
 from unface.faces import face_rows, read_faces
@@ -196,20 +199,33 @@ def test_nothing_is_spent_unless_someone_agrees(tmp_path):
         assert server.codes == {"": 3}, "what is done is not paid again"
 
 
-def test_a_person_is_asked_on_a_terminal(tmp_path):
-    import pty
+@pytest.mark.parametrize(("answer", "agreed"), [(b"n\n", False), (b"\n", False), (b"y\n", True), (b"Yes\n", True)])
+def test_a_person_is_asked_on_a_terminal(asked_of, monkeypatch, capsys, answer, agreed):
+    ours, theirs = pty.openpty()
+    os.write(ours, answer)
+    with RekognitionServer() as server, open(theirs) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        detector = asked_of(server)
+        if agreed:
+            confirm_cost(detector, 1_431_093, yes=False)
+        else:
+            with pytest.raises(InputError, match="nobody agreed"):
+                confirm_cost(detector, 1_431_093, yes=False)
+    assert "1,431,093 images cost at most $1,344.874" in capsys.readouterr().err
+    os.close(ours)
 
-    command = ("detect", photos(tmp_path, 1), "-o", tmp_path / "faces.parquet", "--detector", "rekognition")
-    for answer, code in ((b"\n", 2), (b"y\n", 0)):
-        ours, theirs = pty.openpty()
-        with RekognitionServer() as server:
-            os.write(ours, answer)
-            done = unface(server, *command, stdin=theirs)
-            assert "Go on? [y/N]" in done.stderr
-            assert done.returncode == code, done.stderr
-            assert sum(server.codes.values()) == (code == 0)
-        os.close(ours)
-        os.close(theirs)
+
+def test_the_price_where_the_number_of_images_is_not_known(asked_of, monkeypatch, capsys):
+    with RekognitionServer() as server:
+        asked_of(server)
+        confirm_cost(make_detector("yunet+rekognition"), None, yes=True)
+        confirm_cost(make_detector("yunet"), None, yes=False)
+        confirm_cost(make_detector("yunet+retinaface"), 5, yes=False)
+    told = capsys.readouterr().err
+    assert told.splitlines() == [
+        "yunet+rekognition: every 1,000 images cost at most $1.000 (list prices) and leave this machine"
+    ]
+    make_detector.cache_clear()
 
 
 def test_as_many_requests_at_once_as_workers(tmp_path):
@@ -218,12 +234,3 @@ def test_as_many_requests_at_once_as_workers(tmp_path):
         done = unface(server, *command, "--workers", "2")
         assert done.returncode == 0, done.stderr
         assert server.at_once == 2
-
-
-def test_an_image_that_is_refused_is_a_failure(tmp_path):
-    with RekognitionServer(error="AccessDeniedException") as server:
-        command = ("detect", photos(tmp_path, 2), "-o", tmp_path / "f.parquet", "--detector", "rekognition", "--yes")
-        done = unface(server, *command)
-    assert done.returncode == 1
-    assert "AccessDeniedException" in done.stderr
-    assert {row.status for row in face_rows(read_faces(tmp_path / "f.parquet"))} == {"failed"}

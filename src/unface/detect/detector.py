@@ -83,7 +83,7 @@ def make_detector(name: str = DEFAULT_DETECTOR, threads: int = 1, device: str = 
     Raises:
         InputError: Unknown name, weights that are not there and cannot be pulled, or a device that is not there.
     """
-    others = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    others = {} if name in DETECTORS else {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     known = (*DETECTORS, *others)
     members = re.split(rf"\+(?=(?:{'|'.join(map(re.escape, known))})(?:[:+]|$))", name)
     if len(members) > 1:
