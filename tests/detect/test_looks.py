@@ -1,9 +1,10 @@
 """What decides where a detector looks, with networks that see what the test says."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from unface.detect.cascade import with_closer_look, with_company
 from unface.detect.looks import (
     LONG_SIDE_PX,
     as_batch,
@@ -11,7 +12,9 @@ from unface.detect.looks import (
     first_scale,
     fused,
     in_image,
+    is_whole,
     resized,
+    tiles,
 )
 
 
@@ -75,47 +78,6 @@ def test_a_sure_box_of_the_first_look_is_not_replaced(first_score, stays):
     assert scores[0] == pytest.approx(first_score if stays else 0.8)
 
 
-@pytest.mark.parametrize(
-    ("first", "closer"),
-    [
-        (seen(), False),
-        (seen((0, 0, 20, 31, 0.9)), True),
-        (seen((0, 0, 20, 33, 0.9)), False),
-        (seen((0, 0, 20, 20, 0.29)), False),
-        (seen((0, 0, 90, 90, 0.9), (100, 0, 120, 20, 0.5)), True),
-    ],
-)
-def test_a_small_sure_face_asks_for_a_closer_look(first, closer):
-    look, asked = network({1: seen((200, 200, 210, 212, 0.8))})
-    boxes, _ = with_closer_look(look, blank(400, 500), 1.0, first)
-    assert asked == [2.0] * closer
-    assert len(boxes) == len(first[0]) + closer
-
-
-@pytest.mark.parametrize(
-    ("long_side", "scale", "asked"), [(1024, 1.0, [2.0]), (1600, 1.0, [1.28]), (1700, 1.0, []), (4000, 0.512, [])]
-)
-def test_the_closer_look_is_capped(long_side, scale, asked):
-    look, scales = network({})
-    with_closer_look(look, blank(100, long_side), scale, seen((0, 0, 12, 12, 0.9)))
-    assert scales == asked
-
-
-def test_company():
-    drawn = with_company(np.array([0.9, 0.2], np.float32))
-    np.testing.assert_allclose(drawn, [0.9, 0.2**0.7 * 0.9**0.3], rtol=1e-6)
-    assert drawn.dtype == np.float32
-    assert len(with_company(np.zeros(0, np.float32))) == 0
-
-
-def test_company_keeps_order_and_the_best():
-    scores = np.sort(np.random.default_rng(0).uniform(0.1, 1, 50).astype(np.float32))
-    drawn = with_company(scores)
-    assert (np.diff(drawn) > 0).all()
-    assert drawn[-1] == pytest.approx(scores[-1])
-    assert (drawn >= scores - 1e-6).all()
-
-
 def test_fused_keeps_the_better_of_two_that_overlap():
     boxes, scores = fused(seen((0, 0, 10, 10, 0.5), (50, 50, 60, 60, 0.3)), seen((1, 1, 11, 11, 0.8)))
     assert boxes.tolist() == [[1, 1, 11, 11], [50, 50, 60, 60]]
@@ -136,3 +98,24 @@ def test_boxes_come_back_to_the_image():
     image, small = blank(300, 500), blank(150, 100)
     boxes = in_image(np.float32([[10, 20, 100, 150]]), small, image)
     np.testing.assert_allclose(boxes, [[50, 40, 500, 300]])
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2048, 2048), (2080, 32), (4000, 3008), (30016, 2080)])
+def test_tiles_cover_the_image_and_overlap_by_a_face(width, height):
+    parts = tiles(width, height)
+    assert len(parts) == 1 or max(width, height) > LONG_SIDE_PX
+    for low, high, side in ((0, 2, width), (1, 3, height)):
+        spans = sorted({(part[low], part[high]) for part in parts})
+        assert spans[0][0] == 0
+        assert spans[-1][1] == side
+        assert all(end - start <= LONG_SIDE_PX for start, end in spans)
+        assert all(end - start >= 200 for (_, end), (start, _) in itertools.pairwise(spans))
+        assert all(start % 32 == 0 for start, _ in spans)
+    assert len(parts) == len(set(parts))
+
+
+def test_a_face_cut_by_a_tile_is_its_neighbours():
+    boxes = np.float32([[10, 10, 50, 50], [-3, 10, 40, 50], [80, 10, 101, 50], [10, -5, 50, 50], [10, 60, 50, 101]])
+    assert is_whole(boxes, (0, 0, 100, 100), 300, 300).tolist() == [True, True, False, True, False]
+    assert is_whole(boxes, (200, 200, 300, 300), 300, 300).tolist() == [True, False, True, False, True]
+    assert is_whole(boxes, (0, 0, 100, 100), 100, 100).all()

@@ -1,67 +1,203 @@
-"""The default detector: CenterFace, which looks closer and believes more where it has found a face."""
+"""The default detector: a small network proposes faces, a better one looks closer at what it proposes."""
 
-from unface.boxes import size_wh
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from unface.boxes import Boxes, iou, size_wh
 from unface.detect.centerface import CenterFace
 from unface.detect.detector import Image
-from unface.detect.looks import (
-    LONG_SIDE_PX,
-    SURE_SCORE,
-    Look,
-    Scores,
-    Seen,
-    first_and_reduced,
-    first_scale,
-    fused,
-)
+from unface.detect.looks import IOU_THRESHOLD, LONG_SIDE_PX, Scores, Seen, fused
+from unface.detect.windows import Windows, best_of_each
+from unface.detect.yunet import YuNet
+from unface.errors import InputError, one_line
 from unface.faces import Faces
 
-_CLOSER = 2.0  # factor of the closer look over the first
-_LEAST_CLOSER = 1.25  # below this factor the closer look shows nothing new
-_SMALL_PX = 32  # a face lower than this has companions that the first look misses
+_REDUCED_PX = 256  # long side of the look for faces that fill the image
+_LEAST_CLOSER = 1.25  # a look at the whole image closer by less shows nothing new
+_AT_ONCE = 16  # windows
+
+_FIRST_WINDOW_PX, _SECOND_WINDOW_PX = (64, 28), (96, 40)  # side, and size of the face in it
+_SEEN = 0.05  # least score with which the window's box is taken for the proposal's
+_YUNET_WEIGHT = 0.25  # of YuNet's word, that of all CenterFace's being 1
+_SURE = 0.4  # score from which a face has company
 _COMPANY = 0.3  # weight of the image's best score in the score of every box
+_SHARPNESS = 2.1  # of the scores' logarithmic odds, to make them those of being right
+_LEAST, _MOST = 0.02, 0.98  # what a network is believed at the utmost
+
+
+Company = tuple[tuple[float, float], ...]
+"""Pairs of a height in px and a factor: a lower face makes CenterFace look at the whole image enlarged by it."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How long the cascade looks.
+
+    Attributes:
+        scales: Factors by which an image is enlarged for proposals, where its size allows it.
+        both_propose: Whether CenterFace proposes too.
+        least_proposal: Score from which a box is a proposal.
+        most_proposals: How many get windows, the best ones; where there are more, the whole image is looked at.
+        least_hope: Score in the first window from which a proposal gets a second one.
+        mirrored: Whether windows are looked at in the mirror too.
+        company: Where the whole image is looked at.
+        threshold: See `Detector`.
+    """
+
+    scales: tuple[float, ...]
+    both_propose: bool
+    least_proposal: float
+    most_proposals: int
+    least_hope: float
+    mirrored: bool
+    company: Company
+    threshold: float
+
+
+MODES = {
+    "fast": Mode((1.5,), False, 0.25, 64, 0.08, False, ((64, 1.0), (32, 1.5)), 0.06),
+    "thorough": Mode((1.0, 2.0), True, 0.2, 256, 0.0, True, ((np.inf, 1.0), (64, 2.0)), 0.05),
+}
 
 
 class Cascade:
-    """Three looks with one network, each only where the one before gives a reason.
+    """YuNet proposes, CenterFace decides.
 
-    1. The first look at native size, and a reduced one at large images for faces that fill them.
-    2. Where that finds a small face, a closer look at twice the size, for others like it.
-    3. The company of a sure face lends credit: s becomes s^0.7 * (best score in the image)^0.3.
+    1. YuNet looks at the enlarged image, and at a much reduced one for faces that fill it. `thorough`: at native size
+       too, and CenterFace as well.
+    2. CenterFace looks at a small window around each proposal, in which every face has the same size, and, where that
+       is not hopeless, at a second one. The score is the mean of all that CenterFace saw, and a part of YuNet's.
+    3. Where a sure face is small it has company: CenterFace looks at the whole image.
+    4. The company of a sure face lends credit: s becomes s^0.7 * (best score in the image)^0.3.
 
-    An image in which no look finds a sure face ends after the first, its best score unchanged, so that 2 and
-    3 add no false alarms to images without faces. Measured step by step in docs/detection.md.
+    Most photos of objects end after 2 with a few windows or none. Measured step by step in docs/detection.md.
     """
 
-    name = "cascade"
-    threshold = 0.35
-    floor = 0.1
+    floor = 0.01
 
-    def __init__(self, threads: int = 1, device: str = "auto") -> None:
-        self._centerface = CenterFace(threads, device)
-        self.models = self._centerface.models
+    def __init__(self, mode: str = "fast", threads: int = 1, device: str = "auto") -> None:
+        """Load both networks.
+
+        Args:
+            mode: A name in `MODES`.
+            threads: CPU threads they may use.
+            device: What they run on; see `unface.detect.network.providers`.
+
+        Raises:
+            InputError: Unknown mode, weights that are not there and cannot be pulled, or a device that is not there.
+        """
+        if mode not in MODES:
+            raise InputError(f"mode: expected {' or '.join(MODES)}, got {one_line(repr(mode))}")
+        self._mode = MODES[mode]
+        self.name = "cascade" if mode == "fast" else f"cascade:{mode}"
+        self.threshold = self._mode.threshold
+        self._yunet, self._centerface = YuNet(threads, device), CenterFace(threads, device)
+        self.models = self._yunet.models | self._centerface.models
 
     def detect(self, image_rgb: Image) -> Faces:
         """All boxes of score `floor` and above; see `Detector`."""
-        scale = first_scale(image_rgb)
-        seen = first_and_reduced(self._centerface.look, image_rgb)
-        boxes, scores = with_closer_look(self._centerface.look, image_rgb, scale, seen)
+        look = cache(lambda scale: self._centerface.look(image_rgb, scale))
+        boxes, scores, crowded = self._judged(image_rgb, look)
+        company = (*self._mode.company, (np.inf, 1.0)) if crowded else self._mode.company
+        boxes, scores = with_company((boxes, scores), look, company, closer_scale(image_rgb, np.inf))
+        scores = as_probabilities(with_credit(scores))
+        likely = scores >= self.floor
         height, width = image_rgb.shape[:2]
-        return Faces.make(boxes, with_company(scores), source=self.name).clipped(width, height)
+        return Faces.make(boxes[likely], scores[likely], source="cascade").clipped(width, height)
+
+    def _judged(self, image: Image, look: Callable[[float], Seen]) -> tuple[Boxes, Scores, bool]:
+        """The proposals as boxes with scores, and whether there are more than are looked at."""
+        mode = self._mode
+        scales = sorted({closer_scale(image, scale) for scale in mode.scales})
+        reduced = min(1.0, _REDUCED_PX / max(image.shape[:2]))
+        yunet = fused(*(self._yunet.look(image, scale) for scale in [*scales, reduced]))
+        whole = [look(scale) for scale in scales if mode.both_propose]
+        boxes, scores = fused(yunet, *whole)
+        boxes = boxes[scores >= mode.least_proposal]
+        crowded = len(boxes) > mode.most_proposals
+        boxes = boxes[: mode.most_proposals]
+        better, evidence = self._in_windows(image, boxes)
+        evidence += [scores_at(boxes, seen) for seen in whole]
+        odds: Scores = np.mean([_log_odds(scores) for scores in evidence], axis=0, dtype=np.float32)
+        odds += _YUNET_WEIGHT * _log_odds(scores_at(boxes, yunet))
+        return *fused((better, _from_odds(odds))), crowded
+
+    def _in_windows(self, image: Image, boxes: Boxes) -> tuple[Boxes, list[Scores]]:
+        """What CenterFace sees around each box: a better box if there is one, and the scores in both windows."""
+        _, first = self._in_window(image, boxes, *_FIRST_WINDOW_PX)
+        hopeful = first >= self._mode.least_hope
+        found, scores = self._in_window(image, boxes[hopeful], *_SECOND_WINDOW_PX)
+        better, second = boxes.copy(), np.zeros_like(first)
+        better[hopeful] = np.where(scores[:, None] >= _SEEN, found, boxes[hopeful])
+        second[hopeful] = scores
+        return better, [first, second]
+
+    def _in_window(self, image: Image, boxes: Boxes, side_px: int, face_px: int) -> Seen:
+        """What CenterFace sees at each box in its window: a box, and its score, or the given box and 0."""
+        parts = [(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))]
+        for start in range(0, len(boxes), _AT_ONCE):
+            windows = Windows(image, boxes[start : start + _AT_ONCE], side_px, face_px)
+            found, scores = best_of_each(self._centerface.see(windows.batch_rgb, _LEAST), windows.boxes_xyxy)
+            if self._mode.mirrored:
+                batch, there = windows.mirrored()
+                _, again = best_of_each(self._centerface.see(batch, _LEAST), there)
+                scores = _from_odds(np.mean([_log_odds(scores), _log_odds(again)], axis=0, dtype=np.float32))
+            parts.append((windows.in_image(found), scores))
+        return np.concatenate([found for found, _ in parts]), np.concatenate([scores for _, scores in parts])
 
 
-def with_closer_look(look: Look, image: Image, scale: float, seen: Seen) -> Seen:
-    """What was seen, and more from a closer look if a sure face among it is small."""
+def closer_scale(image: Image, most: float) -> float:
+    """Factor of a closer look: at most `most`, less where the long side would exceed `LONG_SIDE_PX`, never below 1."""
+    return min(most, max(1.0, LONG_SIDE_PX / float(max(image.shape[:2]))))
+
+
+def scores_at(boxes_xyxy: Boxes, seen: Seen) -> Scores:
+    """The best score of what was seen where each box lies (IoU of 0.3), 0 where there is none; shape (N,)."""
+    found, scores = seen
+    if not len(found):
+        return np.zeros(len(boxes_xyxy), np.float32)
+    there = np.where(iou(boxes_xyxy, found) > IOU_THRESHOLD, scores, 0)
+    return np.asarray(there.max(axis=1), np.float32)
+
+
+def with_company(
+    seen: Seen, look: Callable[[float], Seen], company: tuple[tuple[float, float], ...], most: float
+) -> Seen:
+    """What was seen, and what is seen in the whole image where a sure face is small.
+
+    Args:
+        seen: What was seen.
+        look: What CenterFace sees in the image enlarged by a factor.
+        company: When, and how close.
+        most: Largest factor.
+    """
     boxes, scores = seen
-    sure_heights_px = size_wh(boxes[scores >= SURE_SCORE])[:, 1] * scale
-    closer = min(_CLOSER * scale, LONG_SIDE_PX / max(image.shape[:2]))
-    if not (sure_heights_px < _SMALL_PX).any() or closer < _LEAST_CLOSER * scale:
-        return seen
-    return fused(seen, look(image, closer))
+    heights_px = size_wh(boxes[scores >= _SURE])[:, 1]
+    scales = {min(scale, most) for below_px, scale in company if (heights_px < below_px).any()}
+    return fused(seen, *(look(scale) for scale in sorted(scales) if scale == 1 or scale >= _LEAST_CLOSER))
 
 
-def with_company(scores: Scores) -> Scores:
+def with_credit(scores: Scores) -> Scores:
     """Scores in [0, 1] drawn towards the best of the image, which itself stays; shape (N,)."""
     if not len(scores):
         return scores
     drawn: Scores = scores ** (1 - _COMPANY) * scores.max() ** _COMPANY
     return drawn
+
+
+def as_probabilities(scores: Scores) -> Scores:
+    """The shares of boxes with such scores that are faces, as measured on the tuning photos; shape (N,)."""
+    right, wrong = scores**_SHARPNESS, (1 - scores) ** _SHARPNESS
+    return np.asarray(right / (right + wrong), np.float32)
+
+
+def _log_odds(scores: Scores) -> Scores:
+    believed = np.clip(scores, _LEAST, _MOST)
+    return np.asarray(np.log(believed / (1 - believed)), np.float32)
+
+
+def _from_odds(log_odds: Scores) -> Scores:
+    return np.asarray(1 / (1 + np.exp(-log_odds)), np.float32)

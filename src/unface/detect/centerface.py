@@ -16,10 +16,10 @@ class CenterFace(SingleNetwork):
     input_name = "input.1"
     threshold = 0.3
 
-    def see(self, batch_rgb: NDArray[np.uint8]) -> list[Seen]:
+    def see(self, batch_rgb: NDArray[np.uint8], floor: float) -> list[Seen]:
         """See `SingleNetwork`."""
         heat, log_sizes, offsets, _landmarks = self._network(as_batch(batch_rgb)).values()
-        images, _, rows, columns = np.nonzero(heat >= self.floor)
+        images, _, rows, columns = np.nonzero(heat >= floor)
         # The network gives the vertical number first, sizes in logarithms, all in strides.
         halves = np.exp(log_sizes[images, ::-1, rows, columns]) / 2
         centres = np.stack([columns, rows], axis=1) + offsets[images, ::-1, rows, columns] + 0.5

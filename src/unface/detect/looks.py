@@ -23,6 +23,8 @@ IOU_THRESHOLD = 0.3
 """Of two boxes that overlap by more, the better one stays."""
 
 _STRIDE_PX = 32
+_TILE_PX = 1280
+_OVERLAP_PX = 256  # faces up to this size are whole in one tile
 _REDUCED_PX = 320  # long side of the reduced look
 _LARGE_PX = 240  # from here on the first look begins to miss faces, sooner if they are blurred
 
@@ -71,6 +73,28 @@ def resized(image: Image, scale: float) -> Image:
         return image
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size_wh, interpolation=how), np.uint8)
+
+
+def tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """Parts in which an image is seen, x0, y0, x1, y1: one, or overlapping ones where it would take much memory."""
+    return [(x0, y0, x1, y1) for y0, y1 in _spans(height) for x0, x1 in _spans(width)]
+
+
+def _spans(side_px: int) -> list[tuple[int, int]]:
+    if side_px <= LONG_SIDE_PX:
+        return [(0, side_px)]
+    count = math.ceil((side_px - _OVERLAP_PX) / (_TILE_PX - _OVERLAP_PX))
+    last = side_px - _TILE_PX
+    starts = [round(last * i / (count - 1) / _STRIDE_PX) * _STRIDE_PX for i in range(count)]
+    return [(start, start + _TILE_PX) for start in starts]
+
+
+def is_whole(boxes_xyxy: Boxes, tile_xyxy: tuple[int, int, int, int], width: int, height: int) -> NDArray[np.bool_]:
+    """Which boxes, in pixels of a tile, are not cut by a side inside the image; their neighbour tile has them whole."""
+    x0, y0, x1, y1 = tile_xyxy
+    low = np.where(np.array([x0, y0]) > 0, 0, -np.inf)
+    high = np.where(np.array([x1, y1]) < np.array([width, height]), np.array([x1 - x0, y1 - y0]), np.inf)
+    return np.asarray(((boxes_xyxy[:, :2] >= low) & (boxes_xyxy[:, 2:] <= high)).all(axis=1))
 
 
 def as_batch(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from unface import weights
 from unface.detect.detector import Image
-from unface.detect.looks import Seen, first_and_reduced, fused, in_image, resized
+from unface.detect.looks import Seen, first_and_reduced, fused, in_image, is_whole, resized, tiles
 from unface.detect.network import Network
 from unface.faces import Faces
 
@@ -40,13 +40,24 @@ class SingleNetwork(ABC):
     def look(self, image_rgb: Image, scale: float) -> Seen:
         """Boxes in pixels of the given image, and scores, from the image resized by `scale`; no two of one face."""
         seen = resized(image_rgb, scale)
-        boxes, scores = fused(*self.see(seen[None]))
+        height, width = seen.shape[:2]
+        parts = []
+        for tile in tiles(width, height):
+            x0, y0, x1, y1 = tile
+            boxes, scores = self.see(seen[None, y0:y1, x0:x1], self.floor)[0]
+            whole = is_whole(boxes, tile, width, height)
+            parts.append((boxes[whole] + np.array([x0, y0, x0, y0], np.float32), scores[whole]))
+        boxes, scores = fused(*parts)
         return in_image(boxes, seen, image_rgb), scores
 
     @abstractmethod
-    def see(self, batch_rgb: NDArray[np.uint8]) -> list[Seen]:
-        """What the network sees in images of one size, sides multiples of 32, uint8, shape (N, H, W, 3).
+    def see(self, batch_rgb: NDArray[np.uint8], floor: float) -> list[Seen]:
+        """What the network sees in images of one size.
+
+        Args:
+            batch_rgb: Sides multiples of 32, uint8, shape (N, H, W, 3).
+            floor: Least score of a box.
 
         Returns:
-            For each image, boxes in its pixels, of score `floor` and above, many of each face, in any order.
+            For each image, boxes in its pixels, many of each face, in any order.
         """

@@ -16,7 +16,7 @@ class YuNet(SingleNetwork):
     input_name = "input"
     threshold = 0.5
 
-    def see(self, batch_rgb: NDArray[np.uint8]) -> list[Seen]:
+    def see(self, batch_rgb: NDArray[np.uint8], floor: float) -> list[Seen]:
         """See `SingleNetwork`."""
         count, _, width, _ = batch_rgb.shape
         outputs = self._network(as_batch(batch_rgb[..., ::-1]))  # it was trained on BGR
@@ -28,7 +28,7 @@ class YuNet(SingleNetwork):
                 for name, channels in (("obj", 1), ("cls", 1), ("bbox", 4))
             )
             scores = np.sqrt(objects * classes)[..., 0]
-            images, cells = np.nonzero(scores >= self.floor)
+            images, cells = np.nonzero(scores >= floor)
             sizes = sizes[images, cells]
             columns = width // stride
             centres = np.stack([cells % columns, cells // columns], axis=1) + sizes[:, :2]
