@@ -121,3 +121,46 @@ def test_selection_and_clipping_keep_rows_together():
     assert cut.boxes_xyxy.tolist() == [[0, 0, 4, 4], [0, 1, 3, 10]]
     assert faces[faces.scores > 0.15].sources == ("y", "z")
     assert len(faces[np.zeros(3, bool)]) == 0
+
+
+def test_columns_of_other_tools_are_left_aside(tmp_path):
+    odd = {"a.b": 1, "boxes.x0": "x", "more": [1, 2]}
+    pq.write_table(pa.Table.from_pylist([foreign(**odd)]), tmp_path / "f.parquet")
+    assert read_faces(tmp_path / "f.parquet").column_names == FACES_SCHEMA.names
+
+
+def test_candidates_are_read_where_they_are_wanted(tmp_path):
+    write_faces(tmp_path / "f.parquet", faces_table([make_faces()], {"detector": "me"}))
+    whole, less = read_faces(tmp_path / "f.parquet"), read_faces(tmp_path / "f.parquet", candidates=False)
+    assert (whole["candidates"].null_count, less["candidates"].null_count) == (0, 1)
+    assert less.drop_columns("candidates").equals(whole.drop_columns("candidates"))
+    assert less.schema.equals(whole.schema, check_metadata=True)
+
+
+@pytest.mark.parametrize("column", ["image_id", "label"])
+def test_texts_that_are_not_utf8_are_refused(tmp_path, column):
+    bad = b"\xff\xfe"
+    name, label = (bad, "face") if column == "image_id" else ("x.jpg", bad)
+    kind = pa.list_(pa.struct([(n, pa.float32()) for n in ("x0", "y0", "x1", "y1")] + [("label", pa.binary())]))
+    boxes = pa.array([[{"x0": 0, "y0": 0, "x1": 1, "y1": 1, "label": label}]], kind)
+    ids = pa.array([name], pa.binary())
+    size, status = pa.array([1], pa.int32()), pa.array(["detected"])
+    table = pa.table({"image_id": ids, "width": size, "height": size, "status": status, "boxes": boxes})
+    pq.write_table(as_texts(table), tmp_path / "f.parquet")
+    with pytest.raises(InputError, match="UTF-8"):
+        read_faces(tmp_path / "f.parquet")
+
+
+def as_texts(table):
+    """Bytes declared to be texts, unchecked, as a careless writer does it."""
+    ids = table["image_id"].combine_chunks()
+    boxes = table["boxes"].combine_chunks()
+    flat = boxes.flatten()
+    columns = [flat.field(i) for i in range(flat.type.num_fields - 1)] + [flat.field("label").view(pa.string())]
+    names = [field.name for field in flat.type]
+    score, source = pa.array([1.0] * len(flat), pa.float32()), pa.array(["me"] * len(flat))
+    named = dict(zip(names, columns, strict=True)) | {"score": score, "source": source}
+    order = ["x0", "y0", "x1", "y1", "score", "label", "source"]
+    structs = pa.StructArray.from_arrays([named[n] for n in order], names=order)
+    lists = pa.ListArray.from_arrays(boxes.offsets, structs)
+    return table.set_column(0, "image_id", ids.view(pa.string())).set_column(4, "boxes", lists)

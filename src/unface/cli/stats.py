@@ -39,7 +39,7 @@ def stats(
     from unface.analysis.tables import tables_of
     from unface.faces import read_faces
 
-    statistics = summarize(read_faces(faces), synsets or (), split)
+    statistics = summarize(read_faces(faces, candidates=False), synsets or (), split)
     written = _write(output, statistics) if output else []
     for path in written:
         tell(str(path))

@@ -264,15 +264,20 @@ def write_faces(path: Path, table: pa.Table) -> None:
     beside.replace(path)
 
 
-def read_faces(path: Path) -> pa.Table:
+def read_faces(path: Path, candidates: bool = True) -> pa.Table:
     """Read and check a `faces.parquet`, also one that another tool wrote with just the named columns.
 
+    Args:
+        path: The file.
+        candidates: Whether they are read; there may be several times as many as faces.
+
     Raises:
-        InputError: Unreadable, a column missing or of another type, a repeated image, an unknown status, or
-            a box without area; the message names file, image and field.
+        InputError: Unreadable, a column missing or of another type, a text that is not UTF-8, a repeated image, an
+            unknown status, or a box without area; the message names file, image and field.
     """
     try:
-        table = pq.read_table(path)
+        wanted = [name for name in FACES_SCHEMA.names if candidates or name != "candidates"]
+        table = pq.read_table(path, columns=[name for name in pq.read_schema(path).names if name in wanted])
     except FileNotFoundError:
         raise InputError(f"{path}: expected a faces.parquet, found no such file") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -303,9 +308,13 @@ def check_faces(path: Path, table: pa.Table) -> None:
     """Refuse a table of `FACES_SCHEMA` that is not sound.
 
     Raises:
-        InputError: An image without a name or with several rows, an unknown status, or a box without area; the
-            message names `path`, image and field.
+        InputError: An image without a name or with several rows, an unknown status, a text that is not UTF-8, or a
+            box without area; the message names `path`, image and field.
     """
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: expected whole columns and texts in UTF-8, got {one_line(error)}") from None
     ids = table["image_id"]
     if ids.null_count:
         raise InputError(f"{path}: column 'image_id': expected a name in every row, got {ids.null_count} nulls")
