@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
+from xml.etree import ElementTree
 
 import httpx2
 import numpy as np
@@ -151,6 +152,43 @@ def test_the_export_is_what_obfuscate_takes(done):
     assert np.abs(pixels[:40, :40] - original[:40, :40]).mean() < 3, (
         "the wrong detection was deleted, so nothing is hidden"
     )
+
+
+def move_in_cvat(path: Path) -> None:
+    """As somebody who drags the first image's box by 32 pixels, and saves."""
+    tree = ElementTree.parse(path)
+    box = tree.find("image/box")
+    for side in ("xtl", "xbr"):
+        box.set(side, str(float(box.get(side)) + 32))
+    tree.write(path)
+
+
+def move_in_label_studio(path: Path) -> None:
+    """The same; there, places are per cent of the image."""
+    tasks = json.loads(path.read_text())
+    tasks[0]["annotations"][0]["result"][0]["value"]["x"] += 100 * 32 / WIDTH
+    path.write_text(json.dumps(tasks))
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix", "move"), [("cvat", ".xml", move_in_cvat), ("labelstudio", ".json", move_in_label_studio)]
+)
+def test_other_tools_take_what_was_reviewed_and_give_it_back(done, tmp_path, form, suffix, move):
+    reviewed, foreign, back = tmp_path / "reviewed.parquet", tmp_path / f"foreign{suffix}", tmp_path / "back.parquet"
+    images = ("--images", done / "src")
+    unface("review", "export", "--store", done / "review.db", "-o", reviewed)
+    assert unface("convert", reviewed, foreign, "--to", form, *images).returncode == 0
+    move(foreign)
+    assert unface("convert", foreign, back, "--from", form, *images).returncode == 0
+    table = pd.read_parquet(back).set_index("image_id")
+    assert set(table.status) == {"reviewed"}
+    moved = [FACE[0] + 32, FACE[1], FACE[2] + 32, FACE[3]]
+    for image_id, expected in [("sub/0.jpg", moved), ("sub/1.jpg", FACE)]:
+        (box,) = table.boxes[image_id]
+        assert [box[side] for side in ("x0", "y0", "x1", "y1")] == pytest.approx(expected, abs=0.01)
+    gold = ("--gold", done / "gold.parquet")
+    again = unface("review", "create", done / "src", back, "--store", tmp_path / "again.db", *gold, *SMALL, "--json")
+    assert json.loads(again.stdout)["images"] == 6, "workers start from what was corrected elsewhere"
 
 
 def test_what_one_worker_answered_is_not_gold(done):
