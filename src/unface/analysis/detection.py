@@ -171,8 +171,9 @@ def measure(
     chosen = settings or Settings()
     threshold = comparison.threshold if chosen.threshold is None else chosen.threshold
     chosen = Settings(**{**vars(chosen), "threshold": threshold})
+    stored = as_stored(threshold)
     counted = comparison.truth.heights_px >= chosen.min_height_px
-    hiding = Hiding.of(comparison, chosen.margin, (*TAUS, chosen.tau), threshold)
+    hiding = Hiding.of(comparison, chosen.margin, (*TAUS, chosen.tau), stored)
     seen = counted & hiding.visible
     leaks = _Leaks(hiding.critical[:, -1], comparison.truth.owners, seen, len(comparison))
     areas = _Areas(hiding, comparison)
@@ -189,15 +190,20 @@ def measure(
         failed=comparison.failed,
         unknown=comparison.unknown,
         precisions=average_precisions(comparison, difficulties or {"all": counted}),
-        sizes=_by_size(comparison, hiding, seen, threshold),
-        recall=leaks.recall(threshold, rng),
+        sizes=_by_size(comparison, hiding, seen, stored),
+        recall=leaks.recall(stored, rng),
         mean_coverage=float(hiding.coverage[seen].mean()) if seen.any() else None,
-        leak=leaks.rate(threshold, rng),
-        leaked_per_1000=1000 * leaks.leaked(threshold) / len(comparison) if len(comparison) else None,
-        area=areas.at(threshold),
+        leak=leaks.rate(stored, rng),
+        leaked_per_1000=1000 * leaks.leaked(stored) / len(comparison) if len(comparison) else None,
+        area=areas.at(stored),
         curve=tuple(_point(float(step), leaks, areas) for step in _STEPS),
         best=best,
     )
+
+
+def as_stored(threshold: float) -> float:
+    """A threshold as a table would hold it, in float32, so that a score of 0.35 reaches a threshold of 0.35."""
+    return float(np.float32(threshold))
 
 
 def average_precisions(
@@ -381,11 +387,12 @@ class _Areas:
 
 
 def _point(threshold: float, leaks: _Leaks, areas: _Areas) -> Point:
-    area = areas.at(threshold)
+    stored = as_stored(threshold)
+    area = areas.at(stored)
     return Point(
         threshold,
-        leaks.leaking(threshold) / leaks.images if leaks.images else None,
-        1 - leaks.leaked(threshold) / leaks.faces if leaks.faces else None,
+        leaks.leaking(stored) / leaks.images if leaks.images else None,
+        1 - leaks.leaked(stored) / leaks.faces if leaks.faces else None,
         area.all,
         area.touched,
     )
@@ -426,7 +433,7 @@ def _errors(
     comparison: Comparison, threshold: float, classes: Places, number: int, iou_threshold: float
 ) -> list[Errors]:
     predicted, images = comparison.predicted, len(comparison)
-    shown = predicted.scores >= threshold
+    shown = predicted.scores >= as_stored(threshold)
     found = np.bincount(predicted.owners[shown], minlength=images)
     matched = np.bincount(comparison.truth.owners[_paired(comparison, shown, iou_threshold)], minlength=images)
     extra, missed = found - matched, comparison.truth.counts - matched
