@@ -112,6 +112,10 @@ def test_labels(unface, folder):
     command = ("quality", folder / "truth.parquet", folder / "found.parquet", "--json")
     assert json.loads(unface(*command)[1])["leak"]["hits"] == 1
     assert json.loads(unface(*command, "--label", "face")[1])["leak"]["hits"] == 2
+    candidate = Faces.make([[11, 8, 41, 40]], [0.3], label="nsfw")
+    write_faces(folder / "found.parquet", faces_table([FaceRow("cat/1.jpg", 64, 48, "detected", row.faces, candidate)]))
+    assert json.loads(unface(*command, "--label", "face", "--threshold", 0)[1])["leak"]["hits"] == 2
+    assert json.loads(unface(*command, "--label", "nsfw", "--threshold", 0)[1])["faces"] == 0
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,7 @@ def test_labels(unface, folder):
         (["truth.parquet", "found.parquet", "--difficulty", "junk"], "expected JSON"),
         (["truth.parquet", "found.parquet", "--difficulty", "nothing"], "No such file"),
         (["truth.parquet", "found.parquet", "--difficulty", "wrong.json"], "expected a face from 0 to 0, got 7"),
+        (["truth.parquet", "others.parquet"], "expected images of truth.parquet, found none"),
         (["truth.parquet", "nan.parquet"], "score: expected a number from 0 to 1, got nan"),
     ],
 )
@@ -131,6 +136,7 @@ def test_wrong_use_is_told_in_one_line(unface, folder, monkeypatch, arguments, m
     (folder / "wrong.json").write_text('{"cat/1.jpg": {"easy": [7]}}')
     row = FaceRow("cat/1.jpg", 64, 48, "detected", Faces.make([[1, 1, 9, 9]], [float("nan")]))
     write_faces(folder / "nan.parquet", faces_table([row]))
+    write_faces(folder / "others.parquet", faces_table([make_faces("images/cat/1.jpg")]))
     code, out, err = unface("quality", *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err

@@ -9,7 +9,7 @@ Which boxes are predictions: those that count as faces, and the candidates below
 boxes (status `reviewed`) are certain: they have score 1, and the candidates of such an image are none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,8 +103,13 @@ class Comparison:
             low = high
 
 
-def compare(truth: pa.Table, predicted: pa.Table) -> Comparison:
+def compare(truth: pa.Table, predicted: pa.Table, labels: Collection[str] = ()) -> Comparison:
     """Lay two tables of `FACES_SCHEMA` side by side, image by image.
+
+    Args:
+        truth: The true faces.
+        predicted: Boxes and candidates to judge.
+        labels: Take only boxes with one of these; all where empty.
 
     Raises:
         InputError: A score that is no number from 0 to 1, or an image whose two sizes differ.
@@ -116,7 +121,7 @@ def compare(truth: pa.Table, predicted: pa.Table) -> Comparison:
     known = predicted.filter(there)
     met = _not_failed(known)
     places = pc.index_in(_one(met["image_id"]), value_set=image_ids).to_numpy().astype(np.int64)
-    boxes, candidates = (_flat(met, name) for name in ("boxes", "candidates"))
+    boxes, candidates = (_flat(met, name, labels) for name in ("boxes", "candidates"))
     certain = pc.equal(met["status"], "reviewed").to_numpy()
     scores = np.where(certain[boxes.rows], 1.0, boxes.scores)
     doubtful = ~certain[candidates.rows]
@@ -124,7 +129,7 @@ def compare(truth: pa.Table, predicted: pa.Table) -> Comparison:
     return Comparison(
         image_ids,
         _sizes(truth, met, places),
-        _boxed(_flat(truth, "boxes"), len(truth), None, by_score=False),
+        _boxed(_flat(truth, "boxes", labels), len(truth), None, by_score=False),
         _boxed(
             _Flat(
                 np.concatenate([boxes.rows, candidates.rows[doubtful]]),
@@ -151,7 +156,7 @@ class _Flat:
     scores: Floats
 
 
-def _flat(table: pa.Table, name: str) -> _Flat:
+def _flat(table: pa.Table, name: str, labels: Collection[str]) -> _Flat:
     column = _one(table[name])
     boxes = pc.list_flatten(column)
     rows = pc.list_parent_indices(column).to_numpy().astype(np.int64)
@@ -162,7 +167,12 @@ def _flat(table: pa.Table, name: str) -> _Flat:
         place = int(np.argmin(good))
         image_id = one_line(repr(table["image_id"][int(rows[place])].as_py()))
         raise InputError(f"{image_id}: {name}: score: expected a number from 0 to 1, got {scores[place]}")
-    return _Flat(rows, np.stack(sides, axis=1).astype(np.float64).reshape(-1, 4), scores)
+    flat = _Flat(rows, np.stack(sides, axis=1).astype(np.float64).reshape(-1, 4), scores)
+    if not labels:
+        return flat
+    named = pc.fill_null(pc.struct_field(boxes, "label"), "face")
+    chosen = pc.is_in(named, value_set=pa.array(list(labels), pa.string())).to_numpy(zero_copy_only=False)
+    return _Flat(flat.rows[chosen], flat.boxes_xyxy[chosen], flat.scores[chosen])
 
 
 def _boxed(flat: _Flat, images: int, places: Places | None, by_score: bool) -> Boxed:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unface.cli.options import Json, print_json, tell, tell_some
-from unface.errors import one_line
+from unface.errors import InputError, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,13 +77,18 @@ def quality(
     from unface.analysis.detection_tables import quality_tables
 
     settings = Settings(threshold, coverage, margin, min_height, leak_rate, seed)
-    true = _read(truth, images, labels)
-    comparison = compare(true, _read(predicted, images, labels))
+    true, chosen = _read(truth, images), labels or ()
+    comparison = compare(true, _read(predicted, images), chosen)
+    if comparison.unknown and comparison.missing == len(comparison):
+        raise InputError(
+            f"{one_line(str(predicted))}: expected images of {one_line(str(truth))}, found none; "
+            "if the names differ, give --images"
+        )
     counted = _difficulties(difficulty, truth, comparison)
     found = measure(comparison, settings, counted)
     judged = {"predicted": (comparison, found.settings.threshold or 0.0)}
     if refined:
-        other = compare(true, _read(refined, images, labels))
+        other = compare(true, _read(refined, images), chosen)
         judged["refined"] = (other, other.threshold)
     errors = errors_by_class(judged)
     written = _write(output, found, errors) if output else []
@@ -95,14 +100,13 @@ def quality(
     print("\n\n".join(table.text() for table in quality_tables(found, errors)))
 
 
-def _read(path: Path, images: str | None, labels: list[str] | None) -> "pa.Table":
+def _read(path: Path, images: str | None) -> "pa.Table":
     from unface.cli.convert import read_input
-    from unface.faces.table import only_labels
 
     found = read_input(path, None, images, False, "detected")
     lines = [f"{number} {what}" for what, number in found.notes.items()]
     tell_some(f"{one_line(str(path))} ({found.format}): left out or changed:", lines, len(lines))
-    return only_labels(found.table, labels) if labels else found.table
+    return found.table
 
 
 def _difficulties(path: Path | None, truth: Path, comparison: "Comparison") -> "dict[str, Mask] | None":
@@ -110,7 +114,6 @@ def _difficulties(path: Path | None, truth: Path, comparison: "Comparison") -> "
     import msgspec
 
     from unface.analysis.detection import counted_faces
-    from unface.errors import InputError
 
     if path is None:
         return None
@@ -125,7 +128,6 @@ def _difficulties(path: Path | None, truth: Path, comparison: "Comparison") -> "
 
 def _without_empty(levels: dict[str, dict[str, list[int]]], truth: Path) -> dict[str, dict[str, list[int]]]:
     """Places among the faces that are left where WIDER FACE's own file has some without an area."""
-    from unface.errors import InputError
     from unface.faces.formats import guess_format, load_format
     from unface.faces.formats.reading import Tally
 
