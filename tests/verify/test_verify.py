@@ -172,6 +172,11 @@ def plant_box_removed(src, dst):
     edit_manifest(dst, "b/face.png", faces=1)
 
 
+def plant_box_removed_from_faces(src, dst):
+    rows = [make_faces(name, boxes[: 1 if name == "b/face.png" else None], 120, 100) for name, boxes in FACES.items()]
+    write_faces(dst / "faces.parquet", faces_table(rows))
+
+
 def plant_manifest_row_gone(src, dst):
     drop_row(dst / "manifest.parquet", "a/none.jpg")
 
@@ -211,6 +216,8 @@ def plant_half_blend(src, dst):
         (plant_grey, "b/face.png", "geometry"),
         (plant_weight, "b/face.png", "weight"),
         (plant_box_removed, "b/face.png", "weight"),
+        (plant_box_removed_from_faces, "b/face.png", "weight"),
+        (plant_box_removed_from_faces, "b/face.png", "changed"),
         (plant_manifest_row_gone, "a/none.jpg", "extra"),
         (plant_faces_row_gone, "a/none.jpg", "extra"),
         (plant_new_original, "a/none.jpg", "changed"),

@@ -181,7 +181,7 @@ def _chapman(sums: Counts) -> NDArray[np.float64]:
     """Leak rates from sums of n1, n2, m, shape (R, 3)."""
     first, second, both = (sums[:, i].astype(np.float64) for i in range(3))
     population = (first + 1) * (second + 1) / (both + 1) - 1
-    return np.asarray(np.clip(1 - first / np.maximum(population, 1e-9), 0, 1), np.float64)
+    return np.asarray(np.clip(1 - first / np.where(population > 0, population, np.inf), 0, 1) * (population > 0))
 
 
 def _more(sample: Sample, faces: int) -> float:
