@@ -6,6 +6,7 @@ import pytest
 
 import builders
 from unface.boxes import iou
+from unface.cli.options import CascadeMode, with_mode
 from unface.detect import make_detector
 from unface.detect.cascade import MODES, as_probabilities, closer_scale, with_company, with_credit
 from unface.errors import InputError
@@ -145,3 +146,12 @@ def test_a_crowd_of_more_faces_than_windows(head):
     image, box = head
     photo = photo_with(image, box, 100, (140, 120), (0, 0))
     assert len(found_in(np.tile(photo, (8, 12, 1)))) >= 8 * 12 > MODES["fast"].most_proposals
+
+
+def test_only_the_cascade_has_modes():
+    assert with_mode("cascade", None) == "cascade"
+    assert with_mode("yunet", None) == "yunet"
+    assert make_detector(with_mode("cascade", CascadeMode.thorough)).name == "cascade:thorough"
+    assert {mode.value for mode in CascadeMode} == set(MODES)
+    with pytest.raises(InputError, match="--mode: expected --detector cascade, got 'yunet'"):
+        with_mode("yunet", CascadeMode.fast)

@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 
 from builders import EXAMPLES
 from unface.datasets import open_dataset
-from unface.detect.stage import DetectStage
+from unface.detect.stage import DetectStage, uncertainty
 from unface.engine import Item
 from unface.faces import FaceRow
 
@@ -38,3 +39,20 @@ def test_a_broken_image_has_a_row(stage):
     record = stage.failed(Item("a.jpg"))
     assert record["status"] == "failed"
     assert record["candidates"] is None
+
+
+def test_doubt():
+    assert uncertainty(np.zeros(0, np.float32), 0.5) == 0
+    assert uncertainty(np.float32([0.06]), 0.06) == pytest.approx(1, abs=1e-5)
+    assert uncertainty(np.float32([1, 0]), 0.06) == pytest.approx(0, abs=1e-6)
+    assert uncertainty(np.float32([0.53, 1]), 0.06) == pytest.approx(0.5, abs=1e-5)
+    assert uncertainty(np.float32([1, 0.03]), 0.06) == pytest.approx(0.5, abs=1e-5)
+    for threshold in (0, 1):
+        assert 0 <= uncertainty(np.float32([0, 0.5, 1]), threshold) <= 1
+
+
+def test_a_row_tells_its_doubt(stage):
+    row = row_of(stage, "physicists/solvay_1927.jpg")
+    scores = np.concatenate([row.faces.scores, row.candidates.scores])
+    assert row.uncertainty == pytest.approx(uncertainty(scores, 0.5))
+    assert stage.failed(Item("a.jpg"))["uncertainty"] is None

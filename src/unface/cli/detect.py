@@ -16,7 +16,9 @@ def detect(
         "faces.parquet"
     ),
     detector_name: options.DetectorName = options.DEFAULT_DETECTOR,
+    mode: options.Mode = None,
     threshold: options.Threshold = None,
+    device: options.Device = "auto",
     yes: options.Yes = False,
     retry_failed: options.RetryFailed = False,
     overwrite: options.Overwrite = False,
@@ -48,7 +50,7 @@ def detect(
 
     share = Share(rank, world_size)
     dataset = open_dataset(src)
-    detector = make_detector(detector_name)
+    detector = make_detector(options.with_mode(detector_name, mode), device=device)
     threshold = detector.threshold if threshold is None else threshold
     survey = dataset.survey()
     require_images(src, survey)
@@ -61,7 +63,7 @@ def detect(
     with locked(work, share):
         share.begin(work)
         with opened_executor(executor_name, workers, PRELOAD, ray_address, gpus_per_worker) as executor:
-            session = Session(executor, Progress(), rank, world_size, retry_failed)
+            session = Session(executor, Progress(), rank, world_size, retry_failed, device)
             report = find_faces(session, dataset, survey, detector.name, threshold, ledger)
         share.end(work, str(output))
         report = whole(report, ledger, survey.parts)

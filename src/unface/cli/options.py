@@ -26,6 +26,13 @@ class ExecutorName(StrEnum):
     ray = "ray"
 
 
+class CascadeMode(StrEnum):
+    """How long the default detector looks."""
+
+    fast = "fast"
+    thorough = "thorough"
+
+
 Source = Annotated[
     str,
     typer.Argument(
@@ -53,6 +60,17 @@ DetectorName = Annotated[
         "one of an installed package; several with +.",
         metavar="NAME",
     ),
+]
+Mode = Annotated[
+    CascadeMode | None,
+    typer.Option(
+        "--mode",
+        help="Of the cascade: thorough misses fewer faces and takes several times as long.",
+        show_default="fast",
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="What networks run on: auto (a GPU if there is one), cpu, cuda, cuda:N or openvino.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Agree to what a paid detector costs.")]
 Threshold = Annotated[
@@ -131,6 +149,15 @@ PRELOAD = ("numpy", "pyarrow.parquet", "PIL.Image", "cv2", "onnxruntime", "unfac
 def preload(jpeg: JpegWriting) -> tuple[str, ...]:
     """What every worker of a run needs that writes JPEGs so."""
     return (*PRELOAD, "unface.images.region") if jpeg is JpegWriting.region else PRELOAD
+
+
+def with_mode(detector_name: str, mode: CascadeMode | None) -> str:
+    """The detector's name with the mode that is asked for; only the cascade has modes."""
+    if mode is None:
+        return detector_name
+    if detector_name != DEFAULT_DETECTOR:
+        raise InputError(f"--mode: expected --detector {DEFAULT_DETECTOR}, got {one_line(repr(detector_name))}")
+    return f"{detector_name}:{mode.value}"
 
 
 def worker_count(workers: int | None) -> int:

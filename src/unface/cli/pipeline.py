@@ -41,6 +41,7 @@ class Session:
         rank: Which of `world_size` machines this is.
         world_size: How many machines share the work.
         retry_failed: Whether what failed in an earlier run is tried again.
+        device: What networks run on; see `unface.detect.network.providers`.
     """
 
     executor: Executor
@@ -48,6 +49,7 @@ class Session:
     rank: int = 0
     world_size: int = 1
     retry_failed: bool = False
+    device: str = "auto"
 
     def share(self, parts: Sequence[Part]) -> list[tuple[int, Part]]:
         """The parts that this machine does, with their places in the plan."""
@@ -58,7 +60,7 @@ def find_faces(
     session: Session, dataset: Dataset, survey: Survey, detector_name: str, threshold: float, ledger: Ledger
 ) -> StageReport:
     """Detect: the rows of `faces.parquet` are in the ledger then."""
-    stage = DetectStage(dataset, detector_name, threshold)
+    stage = DetectStage(dataset, detector_name, threshold, session.device)
     return _run(session, stage, survey.parts, survey.images, ledger, {})
 
 
@@ -118,7 +120,7 @@ def check_faces(
         checking: How.
     """
     published = dataset.published(dst / "images")
-    stage = VerifyStage(dataset, published, checking)
+    stage = VerifyStage(dataset, published, checking, session.device)
     files = published.files()
     parts = [*survey.parts, *_rest(survey.parts, files)]
     inputs = {**inputs, "published": FileRows(files)}

@@ -13,7 +13,9 @@ def run(
     src: options.Source,
     dst: options.Destination,
     detector_name: options.DetectorName = options.DEFAULT_DETECTOR,
+    mode: options.Mode = None,
     threshold: options.Threshold = None,
+    device: options.Device = "auto",
     yes: options.Yes = False,
     method: options.Method = "blur",
     preset: options.Preset = "safe",
@@ -59,7 +61,7 @@ def run(
             raise InputError("method: expected blur, overlay or mosaic, got 'none', which only unface obfuscate takes")
         writing = Writing(jpeg.value, quality, link)
         dataset = open_dataset(src)
-        detector = make_detector(detector_name)
+        detector = make_detector(options.with_mode(detector_name, mode), device=device)
         threshold = detector.threshold if threshold is None else threshold
         config: dict[str, Any] = {
             "detector": detector.name,
@@ -73,7 +75,7 @@ def run(
                 detector, survey.images, yes, "; looking again at each image with faces, once or more, adds to it"
             )
             write_record(dst, record)
-            session = Session(executor, Progress(), rank, world_size, retry_failed)
+            session = Session(executor, Progress(), rank, world_size, retry_failed, device)
             found = find_faces(session, dataset, survey, detector.name, threshold, ledger_of(dst, "detect"))
             hidden, checked = hide_until_verified(
                 session, dataset, survey, detector.name, threshold, obfuscation, writing, dst

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unface.datasets import Dataset
 from unface.detect.detector import Detector, make_detector
 from unface.engine import Item, Outcome, Shard
@@ -18,11 +21,13 @@ class DetectStage:
         dataset: Where the images are.
         detector_name: A name of the registry of detectors.
         threshold: Smallest score of a face.
+        device: What its networks run on; see `unface.detect.network.providers`.
     """
 
     dataset: Dataset
     detector_name: str
     threshold: float
+    device: str = "auto"
     name = "detect"
     schema = FACES_SCHEMA
 
@@ -34,7 +39,7 @@ class DetectStage:
 
     def setup(self) -> None:
         """Load the detector."""
-        self._detector: Detector = make_detector(self.detector_name)
+        self._detector: Detector = make_detector(self.detector_name, device=self.device)
 
     def items(self, shard: Shard) -> Iterator[Item]:
         """The images of a part."""
@@ -50,12 +55,22 @@ class DetectStage:
         width, height = photo.upright_size
         seen = self._detector.detect(photo.rgb())
         sure = seen.scores >= self.threshold
-        row = FaceRow(item.image_id, width, height, "detected", seen[sure], seen[~sure])
+        doubt = uncertainty(seen.scores, self.threshold)
+        row = FaceRow(item.image_id, width, height, "detected", seen[sure], seen[~sure], doubt)
         return Outcome(row.record(), faces=int(sure.sum()), bytes_in=len(data))
 
     def failed(self, item: Item) -> Mapping[str, Any]:
         """A failed image is a row, never a gap."""
         return FaceRow(item.image_id, 0, 0, "failed", candidates=None).record()
+
+
+def uncertainty(scores: NDArray[np.float32], threshold: float) -> float:
+    """How doubtful the most doubtful box is: 1 at the threshold, 0 at a score of 0 or 1, and where there is none."""
+    if not len(scores):
+        return 0.0
+    room = np.where(scores >= threshold, 1 - threshold, threshold)
+    doubts = 1 - np.abs(scores - threshold) / np.maximum(room, np.finfo(np.float32).tiny)
+    return float(np.clip(doubts, 0, 1).max())
 
 
 def provenance(detector: Detector, threshold: float, version: str) -> dict[str, str]:

@@ -35,10 +35,13 @@ FACES_SCHEMA = pa.schema(
         ("status", pa.string()),
         ("boxes", pa.list_(_BOX)),
         ("candidates", pa.list_(_BOX)),
+        ("uncertainty", pa.float32()),
     ]
 )
 """`candidates` (optional on reading) holds what the detector saw below its threshold: not faces, kept for
-verify and for reviewers."""
+verify and for reviewers. `uncertainty` (optional too): see `FaceRow`."""
+
+_OPTIONAL = ("candidates", "uncertainty")
 
 STATUSES = ("detected", "reviewed", "failed")
 
@@ -126,7 +129,8 @@ NO_FACES = Faces.make([])
 class FaceRow:
     """One image of `faces.parquet`: its upright size, status (detected, reviewed, failed) and faces.
 
-    `candidates` is None where no detector looked below its threshold.
+    `candidates` is None where no detector looked below its threshold, `uncertainty` where none told it: in [0, 1], how
+    near the most doubtful box or candidate lies to the threshold.
     """
 
     image_id: str
@@ -135,6 +139,7 @@ class FaceRow:
     status: str
     faces: Faces = field(default_factory=lambda: NO_FACES)
     candidates: Faces | None = None
+    uncertainty: float | None = None
 
     def record(self) -> dict[str, Any]:
         """The row as a dict of the table's columns."""
@@ -145,6 +150,7 @@ class FaceRow:
             "status": self.status,
             "boxes": self.faces.structs(),
             "candidates": None if self.candidates is None else self.candidates.structs(),
+            "uncertainty": self.uncertainty,
         }
 
     @classmethod
@@ -157,6 +163,7 @@ class FaceRow:
             record["status"],
             Faces.from_structs(record["boxes"]) if record["boxes"] else NO_FACES,
             None if record.get("candidates") is None else Faces.from_structs(record["candidates"]),
+            record.get("uncertainty"),
         )
 
 
@@ -191,7 +198,7 @@ class FaceColumns:
     sources: Sequence[str] | pa.Array
 
     def table(self) -> pa.Table:
-        """An Arrow table of `FACES_SCHEMA` without candidates; `check_faces` says whether it is sound."""
+        """An Arrow table of `FACES_SCHEMA` without what is optional; `check_faces` says whether it is sound."""
         offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int32)
         sides = [pa.array(np.ascontiguousarray(side, np.float32)) for side in self.boxes_xyxy.reshape(-1, 4).T]
         scores = pa.array(np.asarray(self.scores, np.float32))
@@ -203,6 +210,7 @@ class FaceColumns:
             pa.array(self.statuses, pa.string()),
             pa.ListArray.from_arrays(pa.array(offsets), boxes),
             pa.nulls(len(self.counts), pa.list_(_BOX)),
+            pa.nulls(len(self.counts), pa.float32()),
         ]
         return pa.table(columns, schema=FACES_SCHEMA)
 
@@ -292,7 +300,7 @@ def _conformed(path: Path, table: pa.Table) -> pa.Table:
     columns = []
     for wanted in FACES_SCHEMA:
         if wanted.name not in table.column_names:
-            if wanted.name != "candidates":
+            if wanted.name not in _OPTIONAL:
                 raise InputError(f"{path}: expected a column {wanted.name!r}, got {table.column_names}")
             columns.append(pa.nulls(len(table), wanted.type))
             continue

@@ -19,10 +19,12 @@ class Place:
 
 
 def uncertainty(row: FaceRow) -> float:
-    """Errors to be expected in an image's boxes, taking scores for probabilities.
+    """What the detector told of its doubt in an image, else the errors to be expected, taking scores for probabilities.
 
     A box is wrong with probability 1 - score, a candidate below the threshold is a missed face with its score.
     """
+    if row.uncertainty is not None:
+        return row.uncertainty
     missed = float(row.candidates.scores.sum()) if row.candidates is not None else 0.0
     return float((1 - row.faces.scores).sum()) + missed
 

@@ -110,11 +110,13 @@ class VerifyStage:
         dataset: The originals.
         published: What was published.
         checking: How.
+        device: What networks run on; see `unface.detect.network.providers`.
     """
 
     dataset: Dataset
     published: Dataset
     checking: Checking
+    device: str = "auto"
     name = "verify"
     schema = VERIFY_SCHEMA
 
@@ -125,8 +127,9 @@ class VerifyStage:
 
     def setup(self) -> None:
         """Load the detectors."""
-        self._detector: Detector = make_detector(self.checking.detector_name)
-        self._second = make_detector(self.checking.second_name) if self.checking.second_name else None
+        self._detector: Detector = make_detector(self.checking.detector_name, device=self.device)
+        second = self.checking.second_name
+        self._second = make_detector(second, device=self.device) if second else None
 
     def items(self, shard: Shard) -> Iterator[Item]:
         """The images of a part, then what is published beside them.
