@@ -15,7 +15,7 @@ export function dollars(value: number): string {
 export function duration(hours: number | null): string {
   if (hours === null) return "unknown";
   const minutes = Math.round(hours * 60);
-  if (minutes < 1) return "under a minute";
+  if (minutes < 1) return "< 1 min";
   if (minutes < 60) return `${minutes} min`;
   if (hours < 48) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   const whole = Math.round(hours);

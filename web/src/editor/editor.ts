@@ -469,7 +469,7 @@ function boxShape(box: Box, color: string, dashed: boolean, scale: () => number)
         ["rgb(0 0 0 / 65%)", 2 * LINE_PX],
         [color, LINE_PX],
       ] as const) {
-        context.setLineDash(dashed && style === color ? [6 * px, 4 * px] : []);
+        context.setLineDash(dashed ? [6 * px, 4 * px] : []);
         context.strokeStyle = style;
         context.lineWidth = width * px;
         context.strokeRect(0, 0, shape.width(), shape.height());
