@@ -20,10 +20,11 @@ import numpy as np
 
 from unface.boxes import Boxes, as_boxes, coverage, diagonal, enlarge, intersection, iou, outer_pixels
 from unface.boxes import area as box_area
-from unface.detect import DEFAULT_DETECTOR, DETECTORS, Detector, make_detector
+from unface.detect import DEFAULT_DETECTOR, Detector, make_detector
 from unface.faces import Faces
 
-THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)
+LOW_THRESHOLDS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08)
+THRESHOLDS = (*LOW_THRESHOLDS, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)
 MARGIN = 0.1  # of the diagonal: by how much detections are enlarged before anything is hidden
 SMALLEST_FACE_PX = 10
 
@@ -40,7 +41,7 @@ class Photo:
 def main() -> None:
     """Measure and write what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--detector", nargs="+", choices=list(DETECTORS), default=[DEFAULT_DETECTOR])
+    parser.add_argument("--detector", nargs="+", metavar="NAME", default=[DEFAULT_DETECTOR])
     parser.add_argument("--data", type=Path, default=os.environ.get("UNFACE_TEST_DATA"))
     parser.add_argument("--out", type=Path, default=Path("out/detection"), help="folder for the CSV files")
     parser.add_argument("--plot", action="store_true", help="also draw SVG plots (needs matplotlib)")
@@ -56,7 +57,7 @@ def main() -> None:
             curves[detector] = rows = curve_of(photos)
             print(f"\n{detector} on {name}: {len(photos)} images, {cpu_ms:.1f} ms CPU per image")
             print_table(rows)
-            write_csv(options.out / f"{name}-{detector}.csv", rows)
+            write_csv(options.out / f"{name}-{detector.replace(':', '-')}.csv", rows)
         if options.plot:
             draw(options.out / f"{name}.svg", curves)
     for detector in options.detector:
@@ -130,25 +131,27 @@ def _matched(truth: Boxes, seen: Boxes) -> Any:
 
 def crowd_curve(photos: list[Photo]) -> list[dict[str, float]]:
     """`crowd_figures` per threshold."""
-    names = ("threshold", "recall", "fp_area")
+    names = ("threshold", "recall", "fp_area", "images_with_a_miss")
     return [dict(zip(names, (t, *crowd_figures(photos, t)), strict=True)) for t in THRESHOLDS]
 
 
-def crowd_figures(photos: list[Photo], threshold: float) -> tuple[float, float]:
-    """The share of faces that are hidden, and of the image that is hidden needlessly.
+def crowd_figures(photos: list[Photo], threshold: float) -> tuple[float, float, float]:
+    """The share of faces that are hidden, of the image that is hidden needlessly, and of images with a face missed.
 
     Detections are enlarged by a tenth of their diagonal. A face at least 10 px high is hidden if they cover
     three quarters of it. Needless is what they cover outside every labelled face box, averaged over images.
     """
     hidden: list[bool] = []
-    needless = []
+    needless, missed = [], []
     for photo in photos:
         seen = photo.seen.boxes_xyxy[photo.seen.scores >= threshold]
         seen = enlarge(seen, MARGIN * diagonal(seen))
         faces = photo.truth_xyxy[photo.truth_xyxy[:, 3] - photo.truth_xyxy[:, 1] >= SMALLEST_FACE_PX]
-        hidden += list(coverage(faces, seen) >= 0.75)
+        covered = coverage(faces, seen) >= 0.75
+        hidden += list(covered)
+        missed.append(not covered.all())
         needless.append(_area_outside(seen, photo))
-    return float(np.mean(hidden)), float(np.mean(needless))
+    return float(np.mean(hidden)), float(np.mean(needless)), float(np.mean(missed))
 
 
 def _area_outside(seen: Boxes, photo: Photo) -> float:
@@ -212,7 +215,7 @@ def draw(path: Path, curves: dict[str, list[dict[str, float]]]) -> None:
 
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for name, rows in curves.items():
-        _, recall, cost = rows[0]
+        _, recall, cost, *_ = rows[0]
         axes.plot([r[cost] for r in rows], [r[recall] for r in rows], marker=".", label=name)
         axes.set(xlabel=cost.replace("_", " "), ylabel=recall)
     axes.grid(alpha=0.3)

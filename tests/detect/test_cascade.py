@@ -88,7 +88,7 @@ def test_the_look_for_company_is_as_close_as_memory_allows(most, scales):
 
 @pytest.mark.parametrize(("long_side", "scale"), [(10, 1.5), (1365, 1.5), (1600, 1.28), (2048, 1.0), (6000, 1.0)])
 def test_how_close_a_look_may_be(long_side, scale):
-    assert closer_scale(np.zeros((8, long_side, 3), np.uint8), 1.5) == pytest.approx(scale, abs=1e-3)
+    assert closer_scale(np.zeros((8, long_side, 3), np.uint8), 1.5, 2048) == pytest.approx(scale, abs=1e-3)
 
 
 def test_credit():

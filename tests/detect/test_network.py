@@ -3,7 +3,9 @@ import onnxruntime
 import pytest
 
 from unface import weights
+from unface.detect.centerface import CenterFace
 from unface.detect.network import CPU, Network, providers, with_any_size
+from unface.detect.yunet import YuNet
 from unface.errors import InputError
 
 
@@ -63,3 +65,27 @@ def test_where_networks_run():
 def test_a_device_that_is_not_there(device, complaint):
     with pytest.raises(InputError, match=complaint):
         Network(weights.ensure("yunet"), "input", device=device) if device != "cuda" else providers(device, [CPU])
+
+
+def test_a_gpu_sees_what_the_cpu_sees():
+    try:
+        gpu = CenterFace(device="cuda")
+    except InputError as error:
+        pytest.skip(f"no CUDA device: {error}")
+    images = np.random.default_rng(0).integers(0, 255, (3, 96, 128, 3), np.uint8)
+    for (boxes, scores), (true_boxes, true_scores) in zip(
+        gpu.see(images, 0.01), CenterFace(device="cpu").see(images, 0.01), strict=True
+    ):
+        np.testing.assert_allclose(boxes, true_boxes, atol=0.5)
+        np.testing.assert_allclose(scores, true_scores, atol=5e-3)
+
+
+@pytest.mark.parametrize("detector", [CenterFace, YuNet])
+def test_a_batch_is_seen_like_its_images(detector):
+    made = detector(device="cpu")
+    images = np.random.default_rng(0).integers(0, 255, (3, 96, 128, 3), np.uint8)
+    images[1] //= 3
+    for image, (boxes, scores) in zip(images, made.see(images, 0.005), strict=True):
+        true_boxes, true_scores = made.see(image[None], 0.005)[0]
+        np.testing.assert_allclose(boxes, true_boxes, atol=1e-2)
+        np.testing.assert_allclose(scores, true_scores, atol=1e-4)

@@ -9,7 +9,7 @@ import numpy as np
 from unface.boxes import Boxes, iou, size_wh
 from unface.detect.centerface import CenterFace
 from unface.detect.detector import Image
-from unface.detect.looks import IOU_THRESHOLD, LONG_SIDE_PX, Scores, Seen, fused
+from unface.detect.looks import IOU_THRESHOLD, Scores, Seen, fused
 from unface.detect.windows import Windows, best_of_each
 from unface.detect.yunet import YuNet
 from unface.errors import InputError, one_line
@@ -20,7 +20,7 @@ _LEAST_CLOSER = 1.25  # a look at the whole image closer by less shows nothing n
 _AT_ONCE = 16  # windows
 
 _FIRST_WINDOW_PX, _SECOND_WINDOW_PX = (64, 28), (96, 40)  # side, and size of the face in it
-_SEEN = 0.05  # least score with which the window's box is taken for the proposal's
+_SEEN = 0.05  # least score with which a box of CenterFace is taken for one
 _YUNET_WEIGHT = 0.25  # of YuNet's word, that of all CenterFace's being 1
 _SURE = 0.4  # score from which a face has company
 _COMPANY = 0.3  # weight of the image's best score in the score of every box
@@ -44,6 +44,7 @@ class Mode:
         least_hope: Score in the first window from which a proposal gets a second one.
         mirrored: Whether windows are looked at in the mirror too.
         company: Where the whole image is looked at.
+        closest_px: Long side up to which an image is enlarged.
         threshold: See `Detector`.
     """
 
@@ -54,12 +55,13 @@ class Mode:
     least_hope: float
     mirrored: bool
     company: Company
+    closest_px: int
     threshold: float
 
 
 MODES = {
-    "fast": Mode((1.5,), False, 0.25, 64, 0.08, False, ((64, 1.0), (32, 1.5)), 0.06),
-    "thorough": Mode((1.0, 2.0), True, 0.2, 256, 0.0, True, ((np.inf, 1.0), (64, 2.0)), 0.05),
+    "fast": Mode((1.5,), False, 0.25, 64, 0.08, False, ((64, 1.0), (32, 1.5)), 2048, 0.06),
+    "thorough": Mode((1.0, 2.0), True, 0.2, 256, 0.0, True, ((np.inf, 1.0), (64, 2.0), (24, 3.0)), 3072, 0.02),
 }
 
 
@@ -95,6 +97,7 @@ class Cascade:
         self.name = "cascade" if mode == "fast" else f"cascade:{mode}"
         self.threshold = self._mode.threshold
         self._yunet, self._centerface = YuNet(threads, device), CenterFace(threads, device)
+        self._centerface.floor = _SEEN
         self.models = self._yunet.models | self._centerface.models
 
     def detect(self, image_rgb: Image) -> Faces:
@@ -102,7 +105,8 @@ class Cascade:
         look = cache(lambda scale: self._centerface.look(image_rgb, scale))
         boxes, scores, crowded = self._judged(image_rgb, look)
         company = (*self._mode.company, (np.inf, 1.0)) if crowded else self._mode.company
-        boxes, scores = with_company((boxes, scores), look, company, closer_scale(image_rgb, np.inf))
+        most = closer_scale(image_rgb, np.inf, self._mode.closest_px)
+        boxes, scores = with_company((boxes, scores), look, company, most)
         scores = as_probabilities(with_credit(scores))
         likely = scores >= self.floor
         height, width = image_rgb.shape[:2]
@@ -111,7 +115,7 @@ class Cascade:
     def _judged(self, image: Image, look: Callable[[float], Seen]) -> tuple[Boxes, Scores, bool]:
         """The proposals as boxes with scores, and whether there are more than are looked at."""
         mode = self._mode
-        scales = sorted({closer_scale(image, scale) for scale in mode.scales})
+        scales = sorted({closer_scale(image, scale, mode.closest_px) for scale in mode.scales})
         reduced = min(1.0, _REDUCED_PX / max(image.shape[:2]))
         yunet = fused(*(self._yunet.look(image, scale) for scale in [*scales, reduced]))
         whole = [look(scale) for scale in scales if mode.both_propose]
@@ -149,9 +153,9 @@ class Cascade:
         return np.concatenate([found for found, _ in parts]), np.concatenate([scores for _, scores in parts])
 
 
-def closer_scale(image: Image, most: float) -> float:
-    """Factor of a closer look: at most `most`, less where the long side would exceed `LONG_SIDE_PX`, never below 1."""
-    return min(most, max(1.0, LONG_SIDE_PX / float(max(image.shape[:2]))))
+def closer_scale(image: Image, most: float, closest_px: int) -> float:
+    """Factor of a closer look: at most `most`, less where the long side would exceed `closest_px`, never below 1."""
+    return min(most, max(1.0, closest_px / float(max(image.shape[:2]))))
 
 
 def scores_at(boxes_xyxy: Boxes, seen: Seen) -> Scores:
