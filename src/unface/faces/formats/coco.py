@@ -103,6 +103,7 @@ def _annotations(images: AnnotatedImages, category_ids: dict[str, int]) -> Itera
                 "category_id": category_ids[box.label],
                 "bbox": [box.x0, box.y0, width, height],
                 "area": width * height,
+                "segmentation": [],
                 "iscrowd": 0,
                 "score": known_score(box),
                 "attributes": {"source": box.source},
