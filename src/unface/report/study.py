@@ -292,7 +292,7 @@ def _table(story: Story, table: Table, without: tuple[str, ...] = ()) -> Shown:
         place
         for place, name in enumerate(short.header)
         if not name.endswith(without)
-        and any(cell is not None for cell in columns[place])
+        and (not short.rows or any(cell is not None for cell in columns[place]))
         and not (name == "class" and columns[place] == columns[place + 1])
     ]
     heads = [_group(story, short.header[place]) for place in kept]
@@ -347,7 +347,11 @@ def _hurt(story: Story, setting: Setting) -> Hurt:
     return Hurt(
         categories.drop.comparison.title,
         figures,
-        [_table(story, most_affected(story, setting, top), (*_LESS, "class", "images", "paper")) for top in TOPS],
+        [
+            _table(story, table, (*_LESS, "class", "images", "paper"))
+            for table in (most_affected(story, setting, top) for top in TOPS)
+            if table.rows
+        ],
         [(top, len(categories.found(top))) for top in TOPS],
         _table(story, limited, _LESS),
         total,

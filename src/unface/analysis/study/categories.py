@@ -102,15 +102,15 @@ class CategoryDrops:
         return self.tests[TOPS.index(top)].drops
 
     def most_affected(self, top: int, number: int) -> list[int]:
-        """Classes by their drop, the largest first."""
+        """Classes whose accuracy drops, the largest drop first."""
         known = np.nan_to_num(self.drops(top), nan=-np.inf)
         order = np.argsort(-known, kind="stable")
-        return [int(place) for place in order[:number] if np.isfinite(known[place])]
+        return [int(place) for place in order[:number] if known[place] > 0]
 
     def found(self, top: int, level: float = 0.05) -> list[int]:
-        """Classes whose accuracy changes, at this false discovery rate, the largest drop first."""
-        significant = np.nan_to_num(self.false_discovery[TOPS.index(top)], nan=1.0) < level
-        return [place for place in self.most_affected(top, len(self.images)) if significant[place]]
+        """Classes whose accuracy changes, for better or worse, at this false discovery rate; the largest drop first."""
+        changed = np.flatnonzero(np.nan_to_num(self.false_discovery[TOPS.index(top)], nan=1.0) < level)
+        return [int(place) for place in changed[np.argsort(-self.drops(top)[changed], kind="stable")]]
 
 
 def category_drops(results: Results, drop: Drop) -> CategoryDrops:

@@ -13,6 +13,8 @@ from unface.predictions import PRETRAINED
 
 TOPS = (1, 5)
 
+_SURE = 0.005
+
 TRAINED, TRANSFERRED, SHIFTED, PRETRAINED_ON = "trained", "transferred", "shifted", "pretrained"
 """How a setting enters a comparison: see `TITLES`."""
 
@@ -94,9 +96,9 @@ class Drop:
 
     @property
     def looks_swapped(self) -> bool:
-        """Whether accuracy rises where it should fall, beyond chance."""
+        """Whether accuracy rises where it should fall, and so surely that many comparisons do not make it likely."""
         drops = [self.draws.of(TOPS.index(top)) for top in TOPS]
-        return self.comparison.setting != REENCODED and any(drop.high < 0 for drop in drops)
+        return self.comparison.setting != REENCODED and any(drop.value < 0 and drop.p < _SURE for drop in drops)
 
 
 def comparisons(results: Results) -> list[Comparison]:
