@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import builders
 from unface import weights
 from unface.boxes import iou
-from unface.detect import make_detector
+from unface.detect import detector, make_detector
 from unface.detect.ensemble import Ensemble, stretched
 from unface.errors import InputError
 from unface.faces import Faces
@@ -121,11 +121,11 @@ def test_nudenet_calls_nobody_in_these_photos_naked():
 
 def test_a_licence_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("UNFACE_MODELS", str(tmp_path))
-    make_detector.cache_clear()
+    detector._loaded.cache_clear()
     for name in ("nudenet", "scrfd-500m", "yunet+nudenet"):
         with pytest.raises(InputError, match=r"if that allows your use, run: .*--accept-license"):
             make_detector(name)
-    make_detector.cache_clear()
+    detector._loaded.cache_clear()
 
 
 def test_an_ensemble_finds_what_any_of_its_members_finds():

@@ -16,7 +16,7 @@ from PIL import Image
 
 from rekognition_server import MAX_BYTES, MAX_SIDE_PX, MIN_SIDE_PX, RekognitionServer
 from unface.cli.cost import confirm_cost
-from unface.detect import make_detector
+from unface.detect import detector, make_detector
 from unface.detect.rekognition import Rekognition, as_jpeg
 from unface.errors import ImageError, InputError
 from unface.faces import face_rows, read_faces
@@ -225,7 +225,7 @@ def test_the_price_where_the_number_of_images_is_not_known(asked_of, monkeypatch
     assert told.splitlines() == [
         "yunet+rekognition: every 1,000 images cost at most $1.000 (list prices) and leave this machine"
     ]
-    make_detector.cache_clear()
+    detector._loaded.cache_clear()
 
 
 def test_as_many_requests_at_once_as_workers(tmp_path):

@@ -70,7 +70,6 @@ ENTRY_POINTS = "unface.detectors"
 """The group of entry points by which other packages add detectors."""
 
 
-@lru_cache(maxsize=8)
 def make_detector(name: str = DEFAULT_DETECTOR, threads: int = 1, device: str = "auto") -> Detector:
     """Load a detector, once in each process. These arguments are all that a worker needs to load the same.
 
@@ -83,13 +82,18 @@ def make_detector(name: str = DEFAULT_DETECTOR, threads: int = 1, device: str = 
     Raises:
         InputError: Unknown name, weights that are not there and cannot be pulled, or a device that is not there.
     """
+    return _loaded(name, threads, device)
+
+
+@lru_cache(maxsize=8)
+def _loaded(name: str, threads: int, device: str) -> Detector:
     others = {} if name in DETECTORS else {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     known = (*DETECTORS, *others)
     members = re.split(rf"\+(?=(?:{'|'.join(map(re.escape, known))})(?:[:+]|$))", name)
     if len(members) > 1:
         from unface.detect.ensemble import Ensemble
 
-        return Ensemble([make_detector(member, threads, device) for member in members])
+        return Ensemble([_loaded(member, threads, device) for member in members])
     kind, _, argument = name.partition(":")
     if kind in DETECTORS:
         module, attribute = DETECTORS[kind].split(":")
