@@ -8,6 +8,7 @@ one table per data set and detector, and writes it as CSV. See docs/detection.md
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import time
@@ -61,6 +62,10 @@ def main() -> None:
         if options.plot:
             draw(options.out / f"{name}.svg", curves)
     for detector in options.detector:
+        photos = [*measured(tuning_photos(options.data), make_detector(detector))[0]]
+        photos += measured(crowd_photos(options.data, "train"), make_detector(detector))[0]
+        print(f"\n{detector}: share of boxes that are faces, on the tuning photos")
+        print_table(reliability(photos))
         boxes, images, count = left_over(crowd_photos(options.data, "train"), make_detector(detector))
         print(f"\n{detector} after blurring: {boxes} new boxes in {images} of {count} crowd images")
 
@@ -85,6 +90,13 @@ def object_photos(data: Path) -> Iterator[tuple[Path, Boxes]]:
     for name, judged in json.loads((folder / "judged_faces.json").read_text()).items():
         if judged["status"] != "doubtful":
             yield folder / "images" / name, as_boxes(judged["faces"])
+
+
+def tuning_photos(data: Path) -> Iterator[tuple[Path, Boxes]]:
+    """Other object photos, of whose strongest candidates we judged by eye which are faces (tuning_faces.json)."""
+    judged = json.loads(Path(__file__).with_name("tuning_faces.json").read_text())
+    for name, boxes in judged.items():
+        yield data / "imagenet_tune" / name, as_boxes(boxes)
 
 
 def crowd_photos(data: Path, split: str = "val") -> Iterator[tuple[Path, Boxes]]:
@@ -152,6 +164,28 @@ def crowd_figures(photos: list[Photo], threshold: float) -> tuple[float, float, 
         missed.append(not covered.all())
         needless.append(_area_outside(seen, photo))
     return float(np.mean(hidden)), float(np.mean(needless)), float(np.mean(missed))
+
+
+def reliability(photos: list[Photo]) -> list[dict[str, float]]:
+    """Of the boxes with scores in a span: how many, their mean score, and the share that are faces.
+
+    A box is a face if it finds one as in `object_figures`, and none if it overlaps no labelled face by an IoU of 0.1.
+    """
+    scores, right = [], []
+    for photo in photos:
+        for box, score in zip(photo.seen.boxes_xyxy, photo.seen.scores, strict=True):
+            is_face = bool(_matched(photo.truth_xyxy, box[None]).any())
+            if is_face or not (iou(photo.truth_xyxy, box[None]) >= 0.1).any():
+                scores.append(float(score))
+                right.append(is_face)
+    edges = (0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.01)
+    rows = []
+    for low, high in itertools.pairwise(edges):
+        within = [i for i, score in enumerate(scores) if low <= score < high]
+        if within:
+            mean, share = (float(np.mean([values[i] for i in within])) for values in (scores, right))
+            rows.append({"from": low, "boxes": len(within), "mean_score": mean, "are_faces": share})
+    return rows
 
 
 def _area_outside(seen: Boxes, photo: Photo) -> float:
