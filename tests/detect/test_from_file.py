@@ -1,6 +1,7 @@
 """SCRFD and YOLOv8-face by the path of a file: real ONNX files in every layout, and files that are none."""
 
 import hashlib
+import os
 import pickle
 import subprocess
 import sys
@@ -122,7 +123,9 @@ def cut(path):
 
 NOT_ONE = {
     "nothing there": (lambda path: None, "No such file"),
-    "a folder": (lambda path: path.mkdir(), "Is a directory"),
+    "a folder": (lambda path: path.mkdir(), "got something else"),
+    "a device without an end": (lambda path: path.symlink_to("/dev/zero"), "got something else"),
+    "a pipe": (os.mkfifo, "got something else"),
     "empty": (lambda path: path.write_bytes(b""), "expected an ONNX file with"),
     "junk": (junk, "expected an ONNX file with"),
     "cut off": (cut, "expected an ONNX file with"),
@@ -145,6 +148,9 @@ NOT_ONE = {
 }
 
 
+FILES = ("nothing there", "a folder", "a device without an end", "a pipe")
+
+
 def infinite():
     output = np.zeros((1, 5, 126), np.float32)
     output[0, :2], output[0, 4] = np.inf, 0.9
@@ -157,7 +163,7 @@ def test_what_is_no_such_file_is_told_in_one_line(tmp_path, kind, case):
     write, message = NOT_ONE[case]
     file = tmp_path / "net.onnx"
     write(file)
-    expected = message if kind == "yolo-face" or case in ("nothing there", "a folder") else "expected"
+    expected = message if kind == "yolo-face" or case in FILES else "expected"
     with pytest.raises(InputError, match=expected) as error:
         make_detector(f"{kind}:{file}")
     assert str(error.value).isprintable()

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,9 @@ class FromFile(SingleNetwork):
 
 def _sha256(file: Path) -> str:
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{one_line(str(file))}: expected an ONNX file of at most 2 GiB, got a larger one")
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:  # a device or pipe may never end
+            raise InputError(f"{one_line(str(file))}: expected an ONNX file of at most 2 GiB, got something else")
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
