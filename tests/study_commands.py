@@ -43,7 +43,7 @@ def kill_when(condition: Callable[[], bool], *words: object) -> bool:
         stderr=subprocess.DEVNULL,
         env=ENVIRONMENT,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while process.poll() is None and not condition():
         assert time.monotonic() < deadline, "the command did not get there"
         time.sleep(0.01)

@@ -11,7 +11,7 @@ torch.set_num_threads(1)  # as in the processes that are killed
 from unface.study.checkpoints import read_checkpoint  # noqa: E402
 
 TINY = ["--architecture", "resnet18", "--image-px", "32", "--batch", "16", "--learning-rate", "0.02", "--workers", "0"]
-TINY += ["--device", "cpu", "--deterministic"]
+TINY += ["--device", "cpu", "--deterministic", "--checkpoint-seconds", "0"]
 
 
 @pytest.fixture(scope="module")

@@ -110,6 +110,9 @@ def train(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Only algorithms that give the same bits each time; slower.")
     ] = False,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="Time between checkpoints, which is what a kill can lose.")
+    ] = 120.0,
     workers: Readers = 2,
     as_json: Json = False,
 ) -> None:
@@ -145,7 +148,7 @@ def train(
     source = "" if packed is None else f"packed at {packed_px} px"
     training = Training(architecture, reader, recipe, seed, judge, source, build)
     with TrainingDisplay() as display:
-        weights = train_network(training, dst, computing, Pace(), display)
+        weights = train_network(training, dst, computing, Pace(checkpoint_seconds=checkpoint_seconds), display)
     last = next(iter(read_log(dst)[-1:]), {})
     tell(f"{weights}: {architecture}, {setting.name}, seed {seed}: {told(last)}")
     if as_json:

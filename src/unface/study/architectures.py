@@ -1,6 +1,7 @@
 """The networks of the paper, by torchvision's names."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,17 +95,26 @@ def build(name: str, classes: int, ported: bool = False) -> nn.Module:
     return network
 
 
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy summed over a batch: logits of shape (N, classes), class indices of shape (N,)."""
+    return nn.functional.cross_entropy(logits, labels, reduction="sum")
+
+
 def loss_and_logits(
-    name: str, network: nn.Module, images: torch.Tensor, labels: torch.Tensor
+    name: str,
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = cross_entropy,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy summed over a batch, auxiliary classifiers included, and the logits, shape (N, classes)."""
+    """A loss summed over a batch, auxiliary classifiers included, and the logits, shape (N, classes)."""
     output = network(images)
     if isinstance(output, torch.Tensor):
-        return nn.functional.cross_entropy(output, labels, reduction="sum"), output
+        return loss_of(output, labels), output
     logits, *others = [each for each in output if each is not None]
-    loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+    loss = loss_of(logits, labels)
     for each in others:
-        loss = loss + _AUXILIARY_WEIGHT[name] * nn.functional.cross_entropy(each, labels, reduction="sum")
+        loss = loss + _AUXILIARY_WEIGHT[name] * loss_of(each, labels)
     return loss, logits
 
 

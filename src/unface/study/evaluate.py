@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import nn
 
 from unface import __version__
 from unface.errors import InputError, one_line
-from unface.predictions import Evaluation, highest, write_predictions
+from unface.predictions import Batch, Evaluation, highest, write_predictions
 from unface.study.checkpoints import Network
 from unface.study.computing import Computing
 from unface.study.loading import evaluation_runs
@@ -73,8 +73,17 @@ class EvaluationTask:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
+Writer = Callable[[Path, Evaluation, Iterable[Batch]], int]
+"""What writes a file of predictions out of batches, such as `write_predictions`."""
+
+
 def evaluate(
-    task: EvaluationTask, computing: Computing, predictions_dir: Path, work_dir: Path, advance: Callable[[int], None]
+    task: EvaluationTask,
+    computing: Computing,
+    predictions_dir: Path,
+    work_dir: Path,
+    advance: Callable[[int], None],
+    write: Writer = write_predictions,
 ) -> list[Path]:
     """Write the predictions of each setting; what an interrupted run finished is not done again.
 
@@ -84,6 +93,7 @@ def evaluate(
         predictions_dir: Where `<architecture>-<train>-<eval>-s<seed>.parquet` are written.
         work_dir: Folder of this task alone, for what is finished so far; a small record of it stays.
         advance: Is told of images that are done.
+        write: Writes a file.
 
     Returns:
         The files, one a setting.
@@ -100,7 +110,7 @@ def evaluate(
     if _read(record) == {"fingerprint": fingerprint} and all(path.exists() for path in paths):
         advance(len(images))
         return paths
-    _require_classes(task.network, images.classes)
+    require_classes(task.network, images.classes)
     parts_dir = work_dir / fingerprint[:16]
     for others in work_dir.glob("[0-9a-f]" * 16):
         if others != parts_dir:
@@ -116,7 +126,7 @@ def evaluate(
             (ids[part.start : part.stop], images.labels[part.start : part.stop], _logits_of(file, place))
             for part, file in zip(parts, files, strict=True)
         )
-        write_predictions(path, evaluation, batches)
+        write(path, evaluation, batches)
     record.with_suffix(".part").write_text(json.dumps({"fingerprint": fingerprint}))
     record.with_suffix(".part").replace(record)
     shutil.rmtree(parts_dir)
@@ -200,7 +210,7 @@ def _logits_of(file: Path, setting: int) -> NDArray[np.float32]:
     return logits
 
 
-def _require_classes(network: Network, classes: tuple[str, ...]) -> None:
+def require_classes(network: Network, classes: tuple[str, ...]) -> None:
     """Refuse images whose class numbers mean something else to the network."""
     if network.classes is not None and network.classes != classes:
         raise InputError(

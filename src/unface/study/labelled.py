@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,17 @@ ID_COLUMNS = ("image_id", "file")
 CLASS_COLUMNS = ("class_index", "class", "wnid")
 
 
+class ImageSource(Protocol):
+    """Where images are read: a dataset, or whatever else has their bytes."""
+
+    @property
+    def root(self) -> Any:
+        """Where it is."""
+
+    def read(self, image_id: str) -> bytes:
+        """An image's bytes; ImageError where it cannot be read."""
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
     """Images of known classes, sorted by id; picklable, and small even for millions of them.
@@ -30,8 +41,8 @@ class LabelledImages:
     Attributes:
         dataset: Where they are read.
         image_ids: Arrow array of N texts.
-        labels: Class index of each, int64, shape (N,).
-        classes: Name of each class, by index.
+        labels: Class index of each, int64, shape (N,); of attributes 0 or 1 for each, shape (N, classes).
+        classes: Name of each class or attribute, by index.
         sizes_wh: Upright size in pixels where it is recorded, else 0; int32, shape (N, 2).
         boxes_xyxy: Faces of all images in order, float32, shape (M, 4).
         ends: Where the faces of each image end in `boxes_xyxy`, int64, shape (N,).
@@ -39,7 +50,7 @@ class LabelledImages:
         left_out: How many images of the dataset are left out: without a row of faces, or with one that says failed.
     """
 
-    dataset: Dataset
+    dataset: ImageSource
     image_ids: Any
     labels: NDArray[np.int64]
     classes: tuple[str, ...]

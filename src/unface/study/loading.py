@@ -84,7 +84,7 @@ def training_batches(
     asked = (
         (schedule.epoch_of(step), schedule.indices(step)[rank::world_size].tolist()) for step in steps
     )  # as the loader asks for them, not before
-    return _loaded(_TrainingSet(reader, px, schedule.seed), asked, workers, pin)
+    return loaded(_TrainingSet(reader, px, schedule.seed), asked, workers, pin)
 
 
 class _EvaluationSet(Dataset[Any]):
@@ -120,10 +120,11 @@ def evaluation_runs(
         The different views of a run, uint8, shape (M, px, px, 3), and for each of its images and each setting the
         place of its view among them, int64, shape (N, settings).
     """
-    return _loaded(_EvaluationSet(reader, resize_px, px), iter(runs), workers, pin)
+    return loaded(_EvaluationSet(reader, resize_px, px), iter(runs), workers, pin)
 
 
-def _loaded(dataset: Dataset[Any], asked: Iterator[Any], workers: int, pin: bool) -> Iterator[Any]:
+def loaded(dataset: Dataset[Any], asked: Iterator[Any], workers: int, pin: bool) -> Iterator[Any]:
+    """What a dataset has for each of the things asked, in order, read by workers; 0 reads here."""
     context = process_context() if workers else None
     loader: DataLoader[Any] = DataLoader(
         dataset,

@@ -142,7 +142,7 @@ def process_context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torchvision", "unface.study.reading"])
+    context.set_forkserver_preload(["torch", "torchvision", "unface.study.running"])
     return context
 
 

@@ -51,6 +51,10 @@ class ViewReader:
         self._folders = {s.folder: _open_published(Path(s.folder)) for s in settings if s.folder}
         self._copied = {s.folder: _copied(images, Path(s.folder)) for s in settings if s.folder}
 
+    def only(self, name: str) -> "ViewReader":
+        """A reader of one of the settings, of the same images."""
+        return ViewReader(self.images, [setting for setting in self.settings if setting.name == name], self._packed)
+
     def view_of(self, index: int, setting: Setting) -> View:
         """What a setting does to an image. A folder's copy of an image without faces is the image itself."""
         if setting.folder and self._copied[setting.folder][index]:

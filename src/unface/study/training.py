@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import nn
 
 from unface.errors import InputError, UnfaceError, one_line
@@ -26,8 +27,72 @@ from unface.study.settings import Setting
 from unface.study.views import as_input
 
 CHECKPOINT, WEIGHTS, LOG = "checkpoint.safetensors", "weights.safetensors", "log.jsonl"
-_TOTALS = ("loss", "top1", "images")
+_TOTALS = ("loss", "right", "images")
 _SMALLEST_MICRO_BATCH = 4
+
+
+class Diverged(UnfaceError):
+    """The loss is no number any more."""
+
+
+class Objective(Protocol):
+    """What a network is to learn of images, and how it is told how far it is.
+
+    Attributes:
+        name: For the record.
+        score: What the log calls the share of images that are right; empty where there is no such share.
+    """
+
+    name: str
+    score: str
+
+    def batches(
+        self, training: "Training", schedule: Schedule, steps: range, world: World, computing: Computing
+    ) -> Iterator[tuple[Any, Any]]:
+        """One process's share of each step's batch: as many views as labels, both of which can be sliced."""
+
+    def loss(
+        self, name: str, network: Any, views: Any, labels: Any, computing: Computing
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss, summed over images, and how many are right; the network is of architecture `name`."""
+
+    def validated(
+        self, training: "Training", reader: ViewReader, network: nn.Module, computing: Computing
+    ) -> dict[str, float]:
+        """What is told of validation images; the names begin with `validation_`."""
+
+
+class Classification:
+    """One class an image; cross-entropy."""
+
+    name, score = "classification", "top1"
+
+    def batches(
+        self, training: "Training", schedule: Schedule, steps: range, world: World, computing: Computing
+    ) -> Iterator[tuple[Any, Any]]:
+        """Random crops, and class indices."""
+        pin = computing.torch_device.type == "cuda"
+        reader, image_px = training.reader, training.sizes_px[0]
+        return training_batches(reader, image_px, schedule, steps, world.rank, world.size, computing.workers, pin)
+
+    def loss(
+        self, name: str, network: Any, views: Any, labels: Any, computing: Computing
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross-entropy, and how many images' highest logit is that of their class."""
+        device = computing.torch_device
+        labels = labels.to(device, non_blocking=True)
+        loss, logits = loss_and_logits(name, network, as_input(views, device, computing.dtype), labels)
+        return loss, (logits.detach().argmax(dim=1) == labels).sum()
+
+    def validated(
+        self, training: "Training", reader: ViewReader, network: nn.Module, computing: Computing
+    ) -> dict[str, float]:
+        """Accuracy, 0 to 1."""
+        top1, top5 = accuracy(all_logits(training, reader, network, computing), reader.images.labels)
+        return {"validation_top1": top1, "validation_top5": top5}
+
+
+CLASSIFICATION = Classification()
 
 
 @dataclass(frozen=True)
@@ -42,6 +107,8 @@ class Training:
         validation: Images on which the network is evaluated after each epoch, in one setting; None for none.
         source: What decides the images' pixels beside their files: a packed copy's size, for example.
         make: Makes the network, its random state being set; the default is the architecture, fresh.
+        begun_from: What `make` takes weights from: a file's hash, for example.
+        objective: What is learned.
     """
 
     architecture: str
@@ -51,6 +118,8 @@ class Training:
     validation: ViewReader | None = field(default=None, repr=False)
     source: str = ""
     make: Callable[[str, int], nn.Module] = field(default=build, repr=False)
+    begun_from: str = ""
+    objective: Objective = field(default=CLASSIFICATION, repr=False)
 
     @property
     def setting(self) -> Setting:
@@ -72,6 +141,8 @@ class Training:
             "recipe": self.recipe.record(),
             "precision": precision,
             "source": self.source,
+            "begun_from": self.begun_from,
+            "objective": self.objective.name,
             "images": images.digest(),
             "classes": list(images.classes),
         }
@@ -83,7 +154,7 @@ class Pace:
 
     Attributes:
         log_steps: Steps between lines of the log; each epoch's end has one too.
-        checkpoint_seconds: Time between checkpoints; each epoch's end has one too.
+        checkpoint_seconds: Time between checkpoints, which is what a kill can lose.
         clock: Seconds.
     """
 
@@ -119,7 +190,8 @@ def train(training: Training, folder: Path, computing: Computing, pace: Pace, di
 
     Raises:
         InputError: The folder holds another training.
-        UnfaceError: The loss is no number any more, or memory does not even suffice for four images.
+        Diverged: The loss is no number any more.
+        UnfaceError: Memory does not even suffice for four images.
         ImageError: An image cannot be read.
     """
     weights = folder / WEIGHTS
@@ -160,9 +232,7 @@ def _train(
     if not schedule.steps_per_epoch:
         raise InputError(f"training: expected at least two images for each process, got {schedule.images}")
     steps = range(state.step, schedule.steps_per_epoch * training.recipe.epochs)
-    image_px, _ = training.sizes_px
-    pin, workers = computing.torch_device.type == "cuda", computing.workers
-    batches = training_batches(training.reader, image_px, schedule, steps, world.rank, world.size, workers, pin)
+    batches = training.objective.batches(training, schedule, steps, world, computing)
     step_of = _Step(training, state, computing, micro_batch, world)
     kept = pace.clock()
     with _Teller(training, folder, computing, world, display, pace.clock) as teller:
@@ -175,7 +245,7 @@ def _train(
             ends_epoch = state.step % schedule.steps_per_epoch == 0
             if ends_epoch or state.step % pace.log_steps == 0:
                 teller.tell(state, epoch + 1, rate, ends_epoch)
-            if world.leads and (ends_epoch or pace.clock() - kept >= pace.checkpoint_seconds):
+            if world.leads and pace.clock() - kept >= pace.checkpoint_seconds:
                 write_checkpoint(folder / CHECKPOINT, state.checkpoint(record))
                 kept = pace.clock()
     if world.leads:
@@ -225,14 +295,14 @@ class _State:
         self.scaler.load_state_dict(checkpoint.facts["scaler"])
         self.step = checkpoint.facts["step"]
 
-    def told(self, world: World) -> dict[str, float]:
+    def told(self, world: World, score: str) -> dict[str, float]:
         """Means since the last time, over all processes."""
         totals = self.totals.clone()
         if world.size > 1:
             dist.all_reduce(totals)
         self.totals.zero_()
-        loss, top1, images = totals.tolist()
-        return {"step": self.step, "loss": loss / images, "top1": top1 / images}
+        loss, right, images = totals.tolist()
+        return {"step": self.step, "loss": loss / images} | ({score: right / images} if score else {})
 
 
 def _begun(training: Training, computing: Computing) -> _State:
@@ -254,7 +324,7 @@ class _Step:
     """One step of a training: forwards and backwards through this process's share of the batch, then the update."""
 
     def __init__(self, training: Training, state: _State, computing: Computing, micro_batch: int, world: World) -> None:
-        self._name, self._seed = training.architecture, training.seed
+        self._name, self._seed, self._objective = training.architecture, training.seed, training.objective
         self._state, self._computing, self._micro_batch, self._world = state, computing, micro_batch, world
         self._device = computing.torch_device
         module: Any = state.network
@@ -264,14 +334,13 @@ class _Step:
         self._shared = module
         self._module: Any = torch.compile(module) if computing.compiled else module
 
-    def __call__(self, views: torch.Tensor, labels: torch.Tensor, step: int, count: int, rate: float) -> None:
+    def __call__(self, views: Any, labels: Any, step: int, count: int, rate: float) -> None:
         """Do step `step`, of `count` images over all processes."""
         state = self._state
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         state.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(_seed_of(self._seed, step, self._world.rank))  # dropout, in resumed trainings too
-        labels = labels.to(self._device, non_blocking=True)
         parts = _parts(len(labels), self._micro_batch)
         for part in parts:
             is_last = part.stop == len(labels)
@@ -281,15 +350,13 @@ class _Step:
         state.scaler.step(state.optimizer)
         state.scaler.update()
 
-    def _one_part(self, views: torch.Tensor, labels: torch.Tensor, count: int) -> None:
+    def _one_part(self, views: Any, labels: Any, count: int) -> None:
         with self._computing.mixed():
-            images = as_input(views, self._device, self._computing.dtype)
-            loss, logits = loss_and_logits(self._name, self._module, images, labels)
+            loss, right = self._objective.loss(self._name, self._module, views, labels, self._computing)
         # the mean over the whole batch; processes average their gradients, whatever their shares
         torch.autograd.backward(self._state.scaler.scale(loss * (self._world.size / count)))
-        right = (logits.detach().argmax(dim=1) == labels).sum()
-        told = torch.stack([loss.detach().double(), right.double(), torch.full_like(right, len(labels)).double()])
-        self._state.totals += told
+        images = torch.full_like(right, len(labels), dtype=torch.float64)
+        self._state.totals += torch.stack([loss.detach().double(), right.double(), images])
 
 
 def _parts(count: int, micro_batch: int) -> list[range]:
@@ -343,10 +410,10 @@ class _Teller:
         self._display.begin(self._name, steps, step)
 
     def tell(self, state: "_State", epoch: int, rate: float, validates: bool) -> None:
-        """Tell of the steps since the last time; UnfaceError if the loss is no number any more."""
-        facts = state.told(self._world)
+        """Tell of the steps since the last time; Diverged if the loss is no number any more."""
+        facts = state.told(self._world, self._training.objective.score)
         if not np.isfinite(facts["loss"]):
-            raise UnfaceError(f"{self._name}: step {state.step}: the loss is {facts['loss']}; lower the learning rate")
+            raise Diverged(f"{self._name}: step {state.step}: the loss is {facts['loss']}; lower the learning rate")
         if not self._world.leads:
             return
         now = self._clock()
@@ -354,7 +421,11 @@ class _Teller:
         facts |= {"epoch": epoch, "learning_rate": rate, "images_per_second": done / max(now - self._time, 1e-9)}
         self._time, self._step = now, state.step
         if validates and self._training.validation is not None:
-            facts |= _validated(self._training, self._training.validation, state.network, self._computing)
+            state.network.eval()
+            facts |= self._training.objective.validated(
+                self._training, self._training.validation, state.network, self._computing
+            )
+            state.network.train()
         with (self._folder / LOG).open("a") as file:
             file.write(json.dumps(facts) + "\n")
         for name, value in facts.items():
@@ -363,16 +434,13 @@ class _Teller:
         self._display.advance(facts)
 
 
-def _validated(training: Training, reader: ViewReader, network: nn.Module, computing: Computing) -> dict[str, float]:
-    """Accuracy on validation images, 0 to 1."""
+def all_logits(training: Training, reader: ViewReader, network: nn.Module, computing: Computing) -> NDArray[np.float32]:
+    """Logits of all images of a reader in its first setting, shape (N, classes); the network is evaluating."""
     image_px, resize_px = training.sizes_px
     count = len(reader.images)
     runs = [range(start, min(start + RUN_IMAGES, count)) for start in range(0, count, RUN_IMAGES)]
-    network.eval()
-    logits = [some[places[:, 0]] for some, places in predicted(network, reader, resize_px, image_px, runs, computing)]
-    network.train()
-    top1, top5 = accuracy(np.concatenate(logits), reader.images.labels)
-    return {"validation_top1": top1, "validation_top5": top5}
+    done = predicted(network, reader, resize_px, image_px, runs, computing)
+    return np.concatenate([some[places[:, 0]] for some, places in done])
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

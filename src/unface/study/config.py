@@ -1,0 +1,313 @@
+"""`study.toml`: which networks are trained and evaluated on which images, in which settings."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unface.errors import InputError, one_line
+from unface.obfuscate.methods import Obfuscation
+from unface.predictions import PRETRAINED
+from unface.study.recipes import PRESETS, Recipe
+from unface.study.settings import Setting, find_setting
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Table):
+    """The images. Paths are below the file's folder.
+
+    Attributes:
+        train: Images to train on; none for a study of pretrained weights alone.
+        evaluation: Images to evaluate on.
+        train_faces: Their faces.parquet.
+        evaluation_faces: Their faces.parquet.
+        train_labels: CSV of classes, where folders do not say.
+        evaluation_labels: The same.
+        classes: Names of all classes in order, where not all occur.
+        objects: Boxes of the evaluation images' objects, for Figure 4; taken into the output folder.
+        packed: Folder for packed copies; none reads the files each time.
+        packed_px: Length of their shorter sides.
+    """
+
+    evaluation: Name
+    train: Name | None = None
+    train_faces: Name | None = None
+    evaluation_faces: Name | None = None
+    train_labels: Name | None = None
+    evaluation_labels: Name | None = None
+    classes: Name | None = None
+    objects: Name | None = None
+    packed: Name | None = None
+    packed_px: Annotated[int, Field(ge=8)] = 256
+
+
+class OwnSetting(_Table):
+    """A setting of the user's: an obfuscation, or folders that `unface obfuscate` wrote."""
+
+    method: Literal["blur", "overlay", "mosaic", "none"] = "none"
+    preset: str = "safe"
+    color: str = "mean"
+    cells: int = 8
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] | None = None
+    train: Name | None = None
+    evaluation: Name | None = None
+
+
+class TrainingTable(_Table):
+    """The recipe: a preset, and what differs from it."""
+
+    preset: Literal["paper", "paper-30", "paper-15"] = "paper"
+    epochs: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    step_epochs: int | None = None
+    image_px: int | None = None
+    resize_px: int | None = None
+
+
+class ComputingTable(_Table):
+    """On what: nothing here but `precision` changes what is computed."""
+
+    device: str = "auto"
+    precision: Literal["float32", "bf16", "fp16", "float64"] = "float32"
+    workers: Annotated[int, Field(ge=0)] = 2
+    micro_batch: Annotated[int, Field(ge=2)] | None = None
+    compile: bool = False
+    deterministic: bool = False
+    executor: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    log_steps: Annotated[int, Field(ge=1)] = 50
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 120.0
+    tflops: Annotated[float, Field(gt=0)] | None = None
+
+
+class StudyFile(_Table):
+    """All of a `study.toml`."""
+
+    name: Name | None = None
+    architectures: list[Name] = []
+    train_settings: list[Name] = []
+    eval_settings: Annotated[list[Name], Field(min_length=1)]
+    seeds: list[Annotated[int, Field(ge=0)]] = [1]
+    pretrained: dict[Name, Name] = {}
+    data: Data
+    settings: dict[Name, OwnSetting] = {}
+    training: TrainingTable = TrainingTable()
+    computing: ComputingTable = ComputingTable()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A network of the study: trained, or with weights from elsewhere; then evaluated in every setting.
+
+    Attributes:
+        architecture: Its name.
+        train: Setting that it is trained on, or `PRETRAINED`.
+        seed: Of the training; None for pretrained weights.
+        weights: Of a pretrained network, what `load_network` takes.
+    """
+
+    architecture: str
+    train: str
+    seed: int | None = None
+    weights: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of its folder.
+
+        >>> Run("resnet18", "blurred", 2).name
+        'resnet18-blurred-s2'
+        """
+        return f"{self.architecture}-{self.train}" + ("" if self.seed is None else f"-s{self.seed}")
+
+    def predictions(self, setting: str) -> str:
+        """Name of the file of its predictions in a setting."""
+        seed = "" if self.seed is None else f"-s{self.seed}"
+        return f"{self.architecture}-{self.train}-{setting}{seed}.parquet"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study, read and checked; picklable."""
+
+    file: StudyFile
+    name: str
+    folder: Path
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Every run, the first seed of all first, so that there is something to see early."""
+        pretrained = [Run(name, PRETRAINED, None, self._weights(at)) for name, at in self.file.pretrained.items()]
+        return pretrained + [
+            Run(architecture, setting, seed)
+            for seed in self.file.seeds
+            for architecture in self.file.architectures
+            for setting in self.file.train_settings
+        ]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How networks are trained."""
+        given = self.file.training.model_dump(exclude={"preset"}, exclude_none=True)
+        return replace(PRESETS[self.file.training.preset], **given)
+
+    def settings_of(self, names: list[str], part: Literal["train", "evaluation"]) -> list[Setting]:
+        """Settings by their names, as they are for the training or the evaluation images."""
+        own = {name: self._own(name, table, part) for name, table in self.file.settings.items() if name in names}
+        return [find_setting(name, own) for name in names]
+
+    def place(self, path: str | None) -> str | None:
+        """A path of the file, or a URL, as seen from here."""
+        return path if path is None or "://" in path else str(self.folder / path)
+
+    def record(self) -> dict[str, Any]:
+        """The resolved study, for `study.json`."""
+        file = self.file
+        parts: list[tuple[list[str], Literal["train", "evaluation"]]] = [
+            (file.train_settings, "train"),
+            (file.eval_settings, "evaluation"),
+        ]
+        data = file.data.model_dump()
+        places = {name: self.place(value) if isinstance(value, str) else value for name, value in data.items()}
+        return {
+            "name": self.name,
+            "architectures": file.architectures,
+            "train_settings": file.train_settings,
+            "eval_settings": file.eval_settings,
+            "seeds": file.seeds,
+            "pretrained": {run.architecture: run.weights for run in self.runs if run.train == PRETRAINED},
+            "data": places,
+            "settings": {
+                part: {setting.name: setting.definition() for setting in self.settings_of(names, part)}
+                for names, part in parts
+            },
+            "training": {"preset": file.training.preset, **asdict(self.recipe)},
+            "computing": file.computing.model_dump(),
+        }
+
+    def _own(self, name: str, table: OwnSetting, part: Literal["train", "evaluation"]) -> Setting:
+        try:
+            if table.train or table.evaluation:
+                folder = getattr(table, part)
+                if folder is None:
+                    raise InputError(f"{part}: expected a folder that unface obfuscate wrote, got none")
+                place = self.folder / folder
+                if not (place / "manifest.parquet").is_file():
+                    raise InputError(f"{part}: expected a folder that unface obfuscate wrote, got {place}")
+                return Setting(name, folder=str(place.resolve()))
+            how = Obfuscation(table.method, table.preset, table.color, table.cells)
+            return Setting(name, how, table.jpeg_quality)
+        except InputError as error:
+            raise InputError(f"settings.{name}: {error}") from None
+
+    def _weights(self, at: str) -> str:
+        """A path is below the file's folder; other names stay."""
+        return str(self.folder / at) if (self.folder / at).is_file() else at
+
+
+def read_study(path: Path) -> Study:
+    """Read a `study.toml`.
+
+    Raises:
+        InputError: Unreadable, or something in it is not as expected; the message names the key.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: expected a study in TOML: {one_line(error)}") from None
+    try:
+        file = StudyFile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(word) for word in first["loc"])
+        shown = first["input"]
+        got = "" if first["type"] == "missing" else f", got {one_line(repr(shown))[:80]}"
+        raise InputError(f"{path}: {key}: {_wanted(first)}{got}") from None
+    study = Study(file, file.name or path.stem, path.resolve().parent)
+    try:
+        _check(study)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return study
+
+
+def _wanted(error: Mapping[str, Any]) -> str:
+    """What pydantic expected, in our words."""
+    if error["type"] == "extra_forbidden":
+        return "expected no such key"
+    if error["type"] == "missing":
+        return "expected this key, found none"
+    return "expected " + str(error["msg"]).removeprefix("Input should be ").replace("Input should", "it to")
+
+
+def _check(study: Study) -> None:
+    """Refuse what does not fit together."""
+    from unface.study.architectures import ARCHITECTURES
+
+    file = study.file
+    for key in ("architectures", "train_settings", "eval_settings", "seeds"):
+        values = getattr(file, key)
+        if len(set(values)) != len(values):
+            raise InputError(f"{key}: expected different ones, got {one_line(repr(values))[:80]}")
+    for name in (*file.architectures, *file.pretrained):
+        if name not in ARCHITECTURES:
+            raise InputError(f"architectures: expected some of {', '.join(ARCHITECTURES)}, got {one_line(name)}")
+    if not study.runs:
+        raise InputError("architectures, train_settings, seeds: expected at least one each, or pretrained weights")
+    if file.architectures and file.data.train is None:
+        raise InputError("data.train: expected images to train on, found none")
+    for name in file.settings:
+        if name in ("original", PRETRAINED):
+            raise InputError(f"settings.{name}: expected a name of your own")
+    _checked("training", lambda: study.recipe)
+    unknown = set(file.settings) - set(file.train_settings) - set(file.eval_settings)
+    if unknown:
+        raise InputError(f"settings.{min(unknown)}: expected a setting of train_settings or eval_settings")
+    _checked("train_settings", lambda: study.settings_of(file.train_settings, "train"))
+    _checked("eval_settings", lambda: study.settings_of(file.eval_settings, "evaluation"))
+
+
+def _checked(key: str, make: Any) -> None:
+    try:
+        make()
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from None
+
+
+def require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse a study that differs from the one of an output folder in what decides its numbers; it may grow.
+
+    Raises:
+        InputError: It differs; the message names the key.
+    """
+    pairs = [(key, before.get(key), now[key]) for key in ("data", "training")]
+    pairs += [
+        (f"settings.{part}.{name}", definition, now["settings"][part][name])
+        for part, settings in dict(before.get("settings") or {}).items()
+        for name, definition in settings.items()
+        if name in now["settings"].get(part, {})
+    ]
+    pairs.append(("computing.precision", before["computing"]["precision"], now["computing"]["precision"]))
+    for key, theirs, ours in pairs:
+        if isinstance(theirs, dict) and isinstance(ours, dict):
+            inner = next((name for name in ours if theirs.get(name) != ours[name]), None)
+            if inner is None:
+                continue
+            key, theirs, ours = f"{key}.{inner}", theirs.get(inner), ours[inner]
+        if theirs != ours:
+            raise InputError(
+                f"{path}: was made with {key} {one_line(repr(theirs))[:60]}, this study has "
+                f"{one_line(repr(ours))[:60]}; choose another output folder"
+            )
