@@ -13,6 +13,8 @@ from builders import encode_image, make_image
 from unface.faces import FaceRow, Faces, face_rows, faces_table
 from unface.faces.formats import Pictures, Reading, load_format, read_table, write_table
 
+ELSEWHERE = "needs an environment of its own: see peers.txt beside this file"
+
 BOXES = {
     "plain.jpg": [[1.25, 2.5, 30.75, 40.125], [40, 3, 63.5, 20]],
     "turned.jpg": [[5.5, 10.25, 40.75, 60.5]],
@@ -127,7 +129,7 @@ def test_we_read_what_supervision_writes(tmp_path, photos):
 @pytest.mark.parametrize("kind", ["coco", "voc", "cvat"])
 def test_datumaro_reads_it(tmp_path, photos, kind):
     """It rounds coordinates to two digits and keeps no order."""
-    datumaro = pytest.importorskip("datumaro", reason="datumaro pins older pandas, pillow and pyarrow")
+    datumaro = pytest.importorskip("datumaro", reason=ELSEWHERE)
     places = {"cvat": "cvat.xml", "coco": "annotations/instances_all.json"}
     path = tmp_path / places.get(kind, kind)
     path.parent.mkdir(exist_ok=True)
@@ -156,7 +158,7 @@ def assert_rounded(found: dict[str, object]):
 
 @pytest.mark.parametrize(("kind", "name"), [("cvat", "cvat"), ("coco", "coco")])
 def test_we_read_what_datumaro_writes(tmp_path, photos, kind, name):
-    datumaro = pytest.importorskip("datumaro", reason="datumaro pins older pandas, pillow and pyarrow")
+    datumaro = pytest.importorskip("datumaro", reason=ELSEWHERE)
     (tmp_path / "annotations").mkdir()
     written(tmp_path / "annotations" / "instances_all.json", "coco")
     known = datumaro.Dataset.import_from(str(tmp_path), "coco")
@@ -167,8 +169,7 @@ def test_we_read_what_datumaro_writes(tmp_path, photos, kind, name):
 
 @pytest.mark.parametrize("status", ["detected", "reviewed"])
 def test_the_label_studio_sdk_converts_it(tmp_path, photos, status):
-    reason = "label-studio-sdk pins an older numpy"
-    sdk = pytest.importorskip("label_studio_sdk.converter", reason=reason)
+    sdk = pytest.importorskip("label_studio_sdk.converter", reason=ELSEWHERE)
     path = written(tmp_path / "studio.json", "labelstudio", status=status)
     if status == "detected":  # the converter takes annotations; a person accepts the predictions
         tasks = json.loads(path.read_text())
@@ -188,7 +189,7 @@ def test_the_label_studio_sdk_converts_it(tmp_path, photos, status):
 
 
 def test_fiftyone_imports_it(tmp_path, photos):
-    data = pytest.importorskip("fiftyone.utils.data", reason="fiftyone needs dozens of packages")
+    data = pytest.importorskip("fiftyone.utils.data", reason=ELSEWHERE)
 
     folder = written(tmp_path / "fo", "fiftyone")
     (folder / "data").symlink_to(photos)
