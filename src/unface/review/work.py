@@ -6,9 +6,11 @@ two workers never hold one slot and an answer sent twice is kept once.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
 import numpy as np
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import BindParameter, Select, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from unface import __version__
@@ -263,28 +265,37 @@ def _expire(session: Session, now: datetime) -> None:
 
 def _free_slot(session: Session, account: Account, task_id: int | None) -> Slot | None:
     """The first slot that nobody has and this worker may have, locked."""
+    asked = {"account_id": account.id} | ({} if task_id is None else {"task_id": task_id})
+    for followup in (False, True):  # apart: most tasks need no look at who saw their images
+        free = _free_slots(followup, one_task=task_id is not None)
+        slot: Slot | None
+        while (slot := session.scalar(free, asked)) is not None:
+            if _lock_if_free(session, slot.id):
+                return slot
+    return None
+
+
+@cache
+def _free_slots(followup: bool, one_task: bool) -> Select[Any]:
+    """The question for the first free slot, made once: making it takes longer than its answer."""
+    me: BindParameter[int] = bindparam("account_id")
     taken = exists().where(Assignment.slot_id == Slot.id, Assignment.state.in_(LIVE))
-    done = exists().where(
-        Assignment.task_id == Slot.task_id, Assignment.account_id == account.id, Assignment.state.in_(LIVE)
-    )
+    done = exists().where(Assignment.task_id == Slot.task_id, Assignment.account_id == me, Assignment.state.in_(LIVE))
     here, there = aliased(Item), aliased(Item)
     seen = exists().where(
         here.task_id == Slot.task_id,
         ~here.gold,
         there.image_pk == here.image_pk,
         Assignment.task_id == there.task_id,
-        Assignment.account_id == account.id,
+        Assignment.account_id == me,
         Assignment.state.in_(LIVE),
     )
     offered = exists().where(Hit.task_id == Slot.task_id, Hit.expired_at.is_(None))
-    here_only = ~offered if task_id is None else Slot.task_id == task_id
-    for kind in (~Task.followup, Task.followup & ~seen):  # apart: most tasks need no look at who saw their images
-        free = select(Slot).join(Task).where(~taken, ~done, here_only, kind)
-        free = free.order_by(Slot.task_id, Slot.replica).limit(1).with_for_update(skip_locked=True, of=Slot)
-        while (slot := session.scalar(free)) is not None:
-            if _lock_if_free(session, slot.id):
-                return slot
-    return None
+    here_only = Slot.task_id == bindparam("task_id") if one_task else ~offered
+    free = (
+        select(Slot).join(Task).where(~taken, ~done, here_only, Task.followup & ~seen if followup else ~Task.followup)
+    )
+    return free.order_by(Slot.task_id, Slot.replica).limit(1).with_for_update(skip_locked=True, of=Slot)
 
 
 def _lock_if_free(session: Session, slot_id: int) -> bool:

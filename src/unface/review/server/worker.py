@@ -65,8 +65,9 @@ def take_task(request: Request, account: Worker, _: Nothing) -> Taken:
     desk = desk_of(request)
     with desk.store.write() as session:
         assignment_id = take(session, account, desk.now(), desk.policy)
-        if assignment_id is None:
-            return Taken(task=None)
+    if assignment_id is None:
+        return Taken(task=None)
+    with desk.store.read() as session:  # others may write meanwhile
         return Taken(task=_task(desk, session, find_assignment(session, account, assignment_id)))
 
 
