@@ -268,8 +268,7 @@ def _free_slot(session: Session, account: Account, task_id: int | None) -> Slot 
     asked = {"account_id": account.id} | ({} if task_id is None else {"task_id": task_id})
     for followup in (False, True):  # apart: most tasks need no look at who saw their images
         free = _free_slots(followup, one_task=task_id is not None)
-        slot: Slot | None
-        while (slot := session.scalar(free, asked)) is not None:
+        while isinstance(slot := session.scalar(free, asked), Slot):
             if _lock_if_free(session, slot.id):
                 return slot
     return None
