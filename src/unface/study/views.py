@@ -103,6 +103,6 @@ def as_input(views: torch.Tensor, device: torch.device, dtype: torch.dtype) -> t
         Normalised, shape (N, 3, H, W), channels last in memory.
     """
     planes = views.to(device, non_blocking=True).permute(0, 3, 1, 2).to(dtype)
-    mean = torch.tensor(MEAN, dtype=dtype, device=device)[:, None, None]
-    deviation = torch.tensor(DEVIATION, dtype=dtype, device=device)[:, None, None]
-    return planes.div_(255).sub_(mean).div_(deviation)
+    mean = 255 * torch.tensor(MEAN, dtype=dtype, device=device)[:, None, None]
+    deviation = 255 * torch.tensor(DEVIATION, dtype=dtype, device=device)[:, None, None]
+    return planes.sub_(mean).div_(deviation)
