@@ -246,6 +246,13 @@ def test_a_file_without_its_end_gets_one_line(unface, tmp_path):
     assert not (folder / "tables").exists()
 
 
+def test_without_the_extra_one_line_says_what_to_install(unface, folder, monkeypatch):
+    monkeypatch.setattr("unface.analysis.study.story.find_spec", lambda name: None)
+    code, _, err = unface("study", "report", folder)
+    assert code == 2
+    assert "expected scipy and sklearn, found none; run: pip install 'unface[study]'" in err
+
+
 def test_without_matplotlib_one_line_says_what_to_install(story, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -108,7 +108,7 @@ def test_nothing_that_changes_at_all_is_told_too(tmp_path):
     study, same = MadeUp(classes=3, images=4, seeds=1), {}
     study.logits = lambda train, eval_, draw=study.logits: same.setdefault("once", draw(ORIGINAL, ORIGINAL))
     page = page_of(study.write(tmp_path))
-    assert "No loss of top-1 accuracy beyond chance: 0.00 points" in page.text
+    assert "No loss of top-1 accuracy beyond chance (drop: 0.00 points)" in page.text
     assert "Most affected" not in page.text
     assert "no correlation can be told" in page.text
 

@@ -27,6 +27,7 @@ from unface.analysis.study.tables import (
     recompressed,
     tables_of,
 )
+from unface.analysis.study.uncertainty import DRAWS
 from unface.analysis.tables import Table
 from unface.errors import ImageError, one_line
 from unface.predictions import PRETRAINED
@@ -106,6 +107,7 @@ def render_study(out: Path, story: Story) -> str:
         ],
         unknown=_unknown(story),
         SCATTER_WH=SCATTER_WH,
+        DRAWS=DRAWS,
         CLASSES_SHOWN=CLASSES_SHOWN,
         version=study.text("unface_version") or __version__,
     )
@@ -137,7 +139,7 @@ def _lead(story: Story, drop: Drop) -> Lead:
     title = drop.comparison.title
     strong = f"{shown(100 * abs(top1.value))} points of top-1 accuracy {'lost' if top1.value >= 0 else 'gained'}"
     if top1.low <= 0 <= top1.high:
-        strong = f"No loss of top-1 accuracy beyond chance: {shown(100 * top1.value)} points"
+        strong = f"No loss of top-1 accuracy beyond chance (drop: {shown(100 * top1.value)} points)"
     before = np.mean([story.results.correct(pair.reference, 1).mean() for pair in drop.pairs])
     after = np.mean([story.results.correct(pair.other, 1).mean() for pair in drop.pairs])
     sentence = (

@@ -7,19 +7,23 @@ from unface.analysis.study.figures import figures_of
 from unface.analysis.study.formats import condensed, latex, markdown
 from unface.analysis.study.story import Story
 from unface.analysis.study.tables import tables_of
+from unface.analysis.tables import Table
 
 
 def write_tables(story: Story, folder: Path) -> list[Path]:
     """Write `<table>.csv`, `.md` and `.tex` of every table, each beside its place and renamed; returns the paths."""
+    return [path for table in tables_of(story) for path in write_table(table, folder)]
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Write `<table>.csv`, `.md` and `.tex` of one table; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for table in tables_of(story):
-        short = condensed(table)
-        for suffix, text in ((".csv", table.csv()), (".md", markdown(short)), (".tex", latex(short))):
-            paths.append(folder / f"{table.name}{suffix}")
-            beside = folder / f"{paths[-1].name}.part"
-            beside.write_text(text, encoding="utf-8", newline="")
-            beside.replace(paths[-1])
+    short, paths = condensed(table), []
+    for suffix, text in ((".csv", table.csv()), (".md", markdown(short)), (".tex", latex(short))):
+        paths.append(folder / f"{table.name}{suffix}")
+        beside = folder / f"{paths[-1].name}.part"
+        beside.write_text(text, encoding="utf-8", newline="")
+        beside.replace(paths[-1])
     return paths
 
 

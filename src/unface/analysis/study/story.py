@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -144,8 +145,9 @@ def read_story(folder: Path, choices: Choices | None = None) -> Story:
         choices: What may be chosen.
 
     Raises:
-        InputError: No study there, or a bad file.
+        InputError: No study there, or a bad file; or scipy or scikit-learn are not installed.
     """
+    _require_extra()
     choices = choices or Choices()
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a study's output folder, found no folder")
@@ -165,6 +167,12 @@ def read_story(folder: Path, choices: Choices | None = None) -> Story:
     with_faces = None if measured is None else int(np.count_nonzero(measured.image > 0))
     explained = _recompression(folder, results, notes)
     return Story(results, choices, drops, explained, settings, confusions, measured, with_faces, notes)
+
+
+def _require_extra() -> None:
+    missing = [name for name in ("scipy", "sklearn") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"study: expected {' and '.join(missing)}, found none; run: pip install 'unface[study]'")
 
 
 def _areas(folder: Path, results: Results, choices: Choices, notes: list[str]) -> Areas | None:
