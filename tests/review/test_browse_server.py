@@ -1,5 +1,7 @@
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from archives import write_plain, write_tar
+from builders import encode_image
 from review.browsers import (
     BOXES,
     FACE,
@@ -24,10 +27,13 @@ from review.browsers import (
     likeness,
     original_of,
     pixels_of,
+    textured,
     write_images,
 )
 from review.site import problem_of
+from unface.datasets import open_dataset
 from unface.faces import FaceRow, Faces
+from unface.review.pictures import Reader
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
@@ -210,26 +216,45 @@ def test_numbers_that_json_does_not_hold(tmp_path):
     assert rows_of(client, min_score=0.1)["total"] == 1
 
 
+@pytest.fixture
+def quick_switches():
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("quick_switches")
 @pytest.mark.parametrize("kind", ["tar", "parquet"])
-def test_archives_are_read_by_many_at_once(tmp_path, place, kind):
-    root, rows = place
-    files = {name: (root / name).read_bytes() for name in SHOWN[:4]} | {
-        "dog/failed.jpg": (root / "dog/failed.jpg").read_bytes()
-    }
+def test_archives_are_read_by_many_at_once(tmp_path, kind):
+    files = {f"{i}.jpg": encode_image(textured(i), ".jpg") for i in range(6)}
     if kind == "tar":
         write_tar(tmp_path / "a.tar", list(files.items()))
-        names = {f"a.tar/{name}": name for name in files}
+        expected = {f"a.tar/{name}": data for name, data in files.items()}
     else:
         write_plain(tmp_path / "a.parquet", {"image": list(files.values())}, row_group=2)
-        names = {f"a.parquet/{i:08d}": name for i, name in enumerate(files)}
-    known = {row.image_id: row for row in rows}
-    moved = [FaceRow(i, 640, 480, known[n].status, known[n].faces, known[n].candidates) for i, n in names.items()]
-    expected = pictures_of(client_of(root, rows))
-    numbers = [number for number in range(4) for _ in range(6)]
-    with client_of(tmp_path, moved) as client, ThreadPoolExecutor(8) as pool:  # entered, it has one event loop
-        urls = [client.get(f"/api/rows/{number}").json()["url"] for number in numbers]
-        answers = list(pool.map(client.get, urls))
-    assert [a.content for a in answers] == [expected[SHOWN[number], "large"].content for number in numbers]
+        expected = {f"a.parquet/{i:08d}": data for i, data in enumerate(files.values())}
+    reader, names = Reader(open_dataset(tmp_path)), [*expected] * 60
+    with ThreadPoolExecutor(8) as pool:
+        assert all(data == expected[name] for name, data in zip(names, pool.map(reader.read, names), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_images_of_archives_are_shown(tmp_path, place, kind):
+    root, rows = place
+    files = [(root / row.image_id).read_bytes() for row in rows[:4]]
+    if kind == "tar":
+        write_tar(tmp_path / "a.tar", [(row.image_id, data) for row, data in zip(rows, files, strict=False)])
+        moved = [replace(row, image_id=f"a.tar/{row.image_id}") for row in rows[:4]]
+    else:
+        write_plain(tmp_path / "a.parquet", {"image": files}, row_group=2)
+        moved = [replace(row, image_id=f"a.parquet/{i:08d}") for i, row in enumerate(rows[:4])]
+    moved.append(replace(rows[0], image_id="gone.tar/1.jpg"))
+    sent = [answer.content for answer in pictures_of(client_of(tmp_path, moved)).values()]
+    expected = [answer.content for answer in pictures_of(client_of(root, rows[:4])).values()]
+    assert sent[:8] == expected
+    assert all(b"unreadable" in content for content in sent[8:])
 
 
 def test_a_thousand_hostile_requests_at_once_leave_it_standing(client):

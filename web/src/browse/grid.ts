@@ -112,7 +112,7 @@ function cardOf(row: Row, place: number, events: GridEvents): HTMLButtonElement 
 
 function factsOf(row: Row): string {
   if (row.status === "failed") return "failed";
-  const score = row.faces && row.score !== null ? ` · from ${scoreText(row.score)}` : "";
+  const score = row.faces && row.score !== null ? ` · ≥ ${scoreText(row.score)}` : "";
   const more = row.candidates ? ` · ${row.candidates} possible` : "";
   return counted(row.faces, "face") + score + more;
 }
