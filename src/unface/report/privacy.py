@@ -103,6 +103,7 @@ def render_privacy(facts: Mapping[str, Any]) -> str:
         rows=finding_rows(facts),
         attacks=table,
         context=_context(facts["attacks"]),
+        linked=_most_recognised(table),
         plot=plot,
         PLOT_WH=PLOT_WH,
         dataset=Path(str(facts["dataset"] or "")).name or "dataset",
@@ -210,22 +211,29 @@ def _leak_rows(leaks: Mapping[str, Any]) -> list[FindingRow]:
     return rows
 
 
+class Cell(NamedTuple):
+    """A figure and its limits, as text."""
+
+    value: str
+    limits: str
+
+
 class AttackRow(NamedTuple):
-    """One treatment: its figures, by column; each is text, or empty where it was not tried."""
+    """One treatment: its figures, by column; None where it was not tried."""
 
     treatment: str
     note: str
-    cells: dict[str, str]
+    cells: dict[str, Cell | None]
     values: dict[str, float]
 
 
 COLUMNS = {
-    "clear": "Recognised among clear pictures",
-    "far": "Accepted at 1 false accept in 1,000",
-    "alike": "Recognised among pictures hidden alike",
-    "parrot": "By a network trained on hidden faces",
-    "deblurred": "Recognised after the best deblurring",
-    "ssim": "Likeness (SSIM) after the best deblurring",
+    "clear": "recognised among clear pictures",
+    "far": "accepted, 1 false in 1,000",
+    "alike": "recognised among pictures hidden alike",
+    "parrot": "by a network trained on hidden faces",
+    "deblurred": "recognised when deblurred",
+    "ssim": "likeness (SSIM) when deblurred",
 }
 
 
@@ -285,10 +293,15 @@ def pareto(table: Sequence[AttackRow], utility: Mapping[str, Any]) -> list[Point
     return points
 
 
-def _context(attacks: Mapping[str, Any] | None) -> str:
+def _most_recognised(table: Sequence[AttackRow]) -> float | None:
+    """The share of this folder's faces that the most successful attack recognised."""
+    shares = [row.values[name] for row in table if row.treatment == PUBLISHED for name in row.values if name != "ssim"]
+    return max(shares, default=None)
+
+
+def _context(attacks: Mapping[str, Any] | None) -> Cell | None:
     rows = [] if attacks is None else [row for row in attacks["rows"] if row["treatment"] == "box removed"]
-    row = next((row for row in rows if row["measure"] == "rank1"), None)
-    return _cell(row) if row else ""
+    return _cell(next((row for row in rows if row["measure"] == "rank1"), None))
 
 
 def _pick(
@@ -302,13 +315,13 @@ def _pick(
     return max(found, key=lambda row: float(row["value"]), default=None)
 
 
-def _cell(row: Mapping[str, Any] | None) -> str:
+def _cell(row: Mapping[str, Any] | None) -> Cell | None:
     if row is None:
-        return ""
+        return None
     if row["hits"] is None:
-        return f"{row['value']:.2f}"
+        return Cell(f"{row['value']:.2f}", "")
     low, high = wilson(row["hits"], row["number"])
-    return f"{row['value']:.0%} ({low:.0%}–{high:.0%})"
+    return Cell(f"{row['value']:.0%}", f"{low:.0%}–{high:.0%}")
 
 
 def _rate(rate: Mapping[str, Any]) -> str:
