@@ -17,6 +17,7 @@ from unface.cli.run import run
 from unface.cli.sample import sample
 from unface.cli.stats import stats
 from unface.cli.train import train
+from unface.cli.transfer import transfer
 from unface.cli.verify import verify
 from unface.errors import UnfaceError, one_line
 
@@ -44,6 +45,7 @@ app.command()(browse)
 app.command()(sample)
 app.command()(train)
 app.command()(evaluate)
+app.command()(transfer)
 app.add_typer(review.app, name="review")
 app.add_typer(study.app, name="study")
 app.add_typer(models.app, name="models")

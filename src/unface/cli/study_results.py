@@ -48,12 +48,15 @@ def tables(
 ) -> None:
     """Write every table (CSV, Markdown, LaTeX) and figure (SVG, PNG) of a study to OUT/tables and OUT/figures."""
     from unface.analysis.study.formats import condensed
-    from unface.analysis.study.output import write_figures, write_tables
+    from unface.analysis.study.output import write_figures, write_table, write_tables
     from unface.analysis.study.story import read_story
     from unface.analysis.study.tables import headline
+    from unface.analysis.transfer_tables import transfer_tables
 
     story = read_story(out, _choices(sem_ddof, paper, objects, enlarged, only_faces))
     written = [*write_tables(story, out / "tables"), *write_figures(story, out / "figures")]
+    for table in transfer_tables(out / "transfer", sem_ddof):
+        written += write_table(table, out / "tables")
     _tell_notes(story)
     if as_json:
         print_json({"headline": _headline(story), "notes": story.notes, "written": [str(path) for path in written]})

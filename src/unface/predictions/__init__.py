@@ -175,7 +175,7 @@ def read_predictions(path: Path) -> Predictions:
             raise InputError(f"{path}: column {wanted.name!r}: expected {wanted.type}, got {got}")
     if not images:
         raise InputError(f"{path}: expected at least one image, got none")
-    return Predictions(path, _evaluation(path, (schema.metadata or {}).get(METADATA_KEY.encode())), images)
+    return Predictions(path, read_evaluation(path, schema), images)
 
 
 def write_predictions(path: Path, evaluation: Evaluation, batches: Iterable[Batch]) -> int:
@@ -272,7 +272,9 @@ def _is_like(got: pa.DataType, wanted: pa.DataType) -> bool:
     return bool(check(got))
 
 
-def _evaluation(path: Path, metadata: bytes | None) -> Evaluation:
+def read_evaluation(path: Path, schema: pa.Schema) -> Evaluation:
+    """What the metadata of a file's schema tell; InputError where they are missing or bad."""
+    metadata = (schema.metadata or {}).get(METADATA_KEY.encode())
     if metadata is None:
         raise InputError(f"{path}: metadata: expected the key {METADATA_KEY!r}, got none")
     try:
