@@ -8,7 +8,7 @@ import builders
 from unface.boxes import iou
 from unface.cli.options import CascadeMode, with_mode
 from unface.detect import make_detector
-from unface.detect.cascade import MODES, as_probabilities, closer_scale, with_company, with_credit
+from unface.detect.cascade import MODES, as_probabilities, at_price, closer_scale, with_company, with_credit
 from unface.errors import InputError
 from unface.images import decode
 
@@ -107,6 +107,12 @@ def test_credit_and_probability_keep_the_order_and_the_best():
     sure = as_probabilities(drawn)
     assert (np.diff(sure) > 0).all()
     assert as_probabilities(np.float32([0, 0.5, 1])).tolist() == [0, 0.5, 1]
+
+
+def test_the_price_of_large_boxes():
+    scores, heights = np.float32([0.5, 0.06, 0.5, 0, 1]), np.float32([47, 47, 48, 100, 100])
+    np.testing.assert_allclose(at_price(scores, heights, 3.0), [0.5, 0.06, 0.25, 0, 1], rtol=1e-6)
+    np.testing.assert_allclose(at_price(scores, heights, 1.0), scores, rtol=1e-6)
 
 
 def test_modes(portrait):

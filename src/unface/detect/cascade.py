@@ -22,6 +22,7 @@ _AT_ONCE = 16  # windows
 _FIRST_WINDOW_PX, _SECOND_WINDOW_PX = (64, 28), (96, 40)  # side, and size of the face in it
 _SEEN = 0.05  # least score with which a box of CenterFace is taken for one
 _YUNET_WEIGHT = 0.25  # of YuNet's word, that of all CenterFace's being 1
+_SMALL_PX = 48
 _SURE = 0.4  # score from which a face has company
 _COMPANY = 0.3  # weight of the image's best score in the score of every box
 _SHARPNESS = 2.1  # of the scores' logarithmic odds, to make them those of being right
@@ -45,6 +46,7 @@ class Mode:
         mirrored: Whether windows are looked at in the mirror too.
         company: Where the whole image is looked at.
         closest_px: Long side up to which an image is enlarged.
+        large_odds: What the odds of boxes that are not small are divided by: they hide more, and are seen better.
         threshold: See `Detector`.
     """
 
@@ -56,12 +58,13 @@ class Mode:
     mirrored: bool
     company: Company
     closest_px: int
+    large_odds: float
     threshold: float
 
 
 MODES = {
-    "fast": Mode((1.5,), False, 0.25, 64, 0.08, False, ((64, 1.0), (32, 1.5)), 2048, 0.06),
-    "thorough": Mode((1.0, 2.0), True, 0.2, 256, 0.0, True, ((np.inf, 1.0), (64, 2.0), (24, 3.0)), 3072, 0.02),
+    "fast": Mode((1.5,), False, 0.25, 64, 0.08, False, ((64, 1.0), (32, 1.5)), 2048, 1.0, 0.06),
+    "thorough": Mode((1.0, 2.0), True, 0.2, 256, 0.0, True, ((np.inf, 1.0), (64, 2.0), (24, 3.0)), 3072, 8.0, 0.018),
 }
 
 
@@ -107,10 +110,11 @@ class Cascade:
         company = (*self._mode.company, (np.inf, 1.0)) if crowded else self._mode.company
         most = closer_scale(image_rgb, np.inf, self._mode.closest_px)
         boxes, scores = with_company((boxes, scores), look, company, most)
-        scores = as_probabilities(with_credit(scores))
+        scores = at_price(as_probabilities(with_credit(scores)), size_wh(boxes)[:, 1], self._mode.large_odds)
         likely = scores >= self.floor
         height, width = image_rgb.shape[:2]
-        return Faces.make(boxes[likely], scores[likely], source="cascade").clipped(width, height)
+        best_first = np.flatnonzero(likely)[np.argsort(-scores[likely], kind="stable")]
+        return Faces.make(boxes[best_first], scores[best_first], source="cascade").clipped(width, height)
 
     def _judged(self, image: Image, look: Callable[[float], Seen]) -> tuple[Boxes, Scores, bool]:
         """The proposals as boxes with scores, and whether there are more than are looked at."""
@@ -196,6 +200,12 @@ def as_probabilities(scores: Scores) -> Scores:
     """The shares of boxes with such scores that are faces, as measured on the tuning photos; shape (N,)."""
     right, wrong = scores**_SHARPNESS, (1 - scores) ** _SHARPNESS
     return np.asarray(right / (right + wrong), np.float32)
+
+
+def at_price(scores: Scores, heights_px: Scores, large_odds: float) -> Scores:
+    """The scores, in [0, 1], shape (N,), with the odds of boxes that are not small divided by `large_odds`."""
+    price = np.where(heights_px < _SMALL_PX, 1, large_odds)
+    return np.asarray(scores / (scores + price * (1 - scores)), np.float32)
 
 
 def _log_odds(scores: Scores) -> Scores:
