@@ -34,7 +34,7 @@ class DetectStage:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What decides the output; the weights too, for a file that the user names may change."""
-        models = make_detector(self.detector_name).models
+        models = make_detector(self.detector_name, device=self.device).models
         return {"detector": self.detector_name, "models": models, "threshold": self.threshold}
 
     def setup(self) -> None:
