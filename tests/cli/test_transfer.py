@@ -170,6 +170,15 @@ def test_a_dataset_that_is_not_the_published_one_is_refused(cifar10, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+def test_one_at_a_time(cifar10, tmp_path):
+    from unface.cli.destination import locked
+
+    with locked(tmp_path / "cifar10-altered/runs/shufflenet_v2_x1_0-none-s1"):
+        done = unface("transfer", cifar10, tmp_path, *FRESH, *TINY)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "another unface is at work there" in done.stderr
+
+
 def test_detection_reads_whole_images(tmp_path):
     place = make_voc(tmp_path / "voc", 2)
     done = unface("transfer", f"voc:{place}", tmp_path / "out", *VOC, "--packed", tmp_path / "packed")

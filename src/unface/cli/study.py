@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unface.cli.options import Json, print_json, tell, tell_some
-from unface.cli.study_results import report, tables
+from unface.cli.study_results import report, tables, write_transfers
 from unface.cli.train import ClassesOption, LabelledSource, LabelsOption
 from unface.errors import one_line
 
@@ -174,6 +174,7 @@ def _write_results(out: Path) -> list[Path]:
         tell(f"no tables yet: {one_line(error)}")
         return []
     write_tables(story, out / "tables")
+    write_transfers(out)
     write_figures(story, out / "figures")
     page = write_study_report(out, story)
     for note in story.notes:

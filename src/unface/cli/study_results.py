@@ -48,21 +48,28 @@ def tables(
 ) -> None:
     """Write every table (CSV, Markdown, LaTeX) and figure (SVG, PNG) of a study to OUT/tables and OUT/figures."""
     from unface.analysis.study.formats import condensed
-    from unface.analysis.study.output import write_figures, write_table, write_tables
+    from unface.analysis.study.output import write_figures, write_tables
     from unface.analysis.study.story import read_story
     from unface.analysis.study.tables import headline
-    from unface.analysis.transfer_tables import transfer_tables
 
     story = read_story(out, _choices(sem_ddof, paper, objects, enlarged, only_faces))
     written = [*write_tables(story, out / "tables"), *write_figures(story, out / "figures")]
-    for table in transfer_tables(out / "transfer", sem_ddof):
-        written += write_table(table, out / "tables")
+    written += write_transfers(out, sem_ddof)
     _tell_notes(story)
     if as_json:
         print_json({"headline": _headline(story), "notes": story.notes, "written": [str(path) for path in written]})
         return
     tell(f"{len(written)} files in {one_line(str(out / 'tables'))} and {one_line(str(out / 'figures'))}")
     print(condensed(headline(story)).text())
+
+
+def write_transfers(out: Path, sem_ddof: int = 1) -> list[Path]:
+    """Write the tables of what `unface transfer` left in OUT/transfer, if there is any; returns the paths."""
+    from unface.analysis.study.output import write_table
+    from unface.analysis.transfer_tables import transfer_tables
+
+    found = transfer_tables(out / "transfer", sem_ddof)
+    return [path for table in found for path in write_table(table, out / "tables")]
 
 
 def report(

@@ -98,6 +98,7 @@ def transfer(
     from unface.analysis.study.formats import condensed
     from unface.analysis.transfer import read_transfers
     from unface.analysis.transfer_tables import table_of
+    from unface.cli.destination import locked
     from unface.errors import InputError
     from unface.study.checkpoints import load_network
     from unface.study.computing import Computing
@@ -131,7 +132,7 @@ def transfer(
     source = "" if packed is None else f", packed at {packed_px} px"
     rates = tuple(learning_rates or task.rates)
     asked = Transfer(task, name, features, recipe, seed, rates, search_epochs, pack, source)
-    with TrainingDisplay() as display:
+    with locked(dst / task.name / "runs" / asked.name), TrainingDisplay() as display:
         path = transfer_network(asked, dst / task.name, computing, Pace(), display)
     tell(str(path))
     table = table_of(read_transfers(dst / task.name))
