@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 TURK = [f"mturk {name}" for name in ("publish", "status", "collect", "approve", "expire")]
 REVIEW = ["review", *(f"review {name}" for name in ("create", "serve", "invite", "status", "export", "mturk", *TURK))]
+STUDY = ["study", *(f"study {name}" for name in ("run", "status", "gradcam", "tables", "report"))]
 COMMANDS = [
     "",
     "run",
@@ -20,7 +21,12 @@ COMMANDS = [
     "convert",
     "stats",
     "sample",
+    "quality",
+    "browse",
     *REVIEW,
+    "train",
+    "evaluate",
+    *STUDY,
     "models",
     "models list",
     "models pull",
