@@ -188,17 +188,6 @@ def test_packed_images_give_the_same_predictions(squares, undisturbed, tmp_path)
     }
 
 
-def test_on_ray(squares, undisturbed, tmp_path):
-    pytest.importorskip("ray")
-    path = write_study(squares, MATRIX.replace('["original", "red"]', '["red"]', 1), 3)
-    path.write_text(path.read_text().replace("[computing]", '[computing]\nexecutor = "ray"'))
-    done = unface("study", "run", path, "-o", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    ours = digests(tmp_path / "out")
-    assert len(ours) == 3
-    assert ours.items() <= digests(undisturbed).items()
-
-
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
