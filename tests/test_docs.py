@@ -26,6 +26,7 @@ COMMANDS = [
     *REVIEW,
     "train",
     "evaluate",
+    "transfer",
     *STUDY,
     "models",
     "models list",
