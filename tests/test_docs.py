@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ COMMANDS = [
 REFERENCE = ROOT / "docs" / "cli.md"
 
 
+@cache
 def reference() -> str:
     """The command reference: each command's own help, as wide as a page."""
     parts = ["# Command reference\n\nMade from the commands' own help by `python tests/test_docs.py`.\n"]

@@ -51,7 +51,8 @@ def test_models_list_names_licences():
     assert "centerface" in unface("models", "list").stdout
 
 
-def test_models_with_a_restrictive_licence_need_consent():
+def test_models_with_a_restrictive_licence_need_consent(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNFACE_MODELS", str(tmp_path))
     done = unface("models", "pull", "nudenet")
     assert done.returncode == 2
     assert "--accept-license" in done.stderr
