@@ -95,7 +95,7 @@ class Visit:
 
     def close(self) -> None:
         self.context.close()
-        assert self.errors == []
+        assert not self.errors, self.errors
 
     # what a worker does
 

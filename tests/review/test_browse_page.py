@@ -85,8 +85,9 @@ def opened(browser: Any, link: str, **how: Any) -> Visit:
 
 def close(visit: Visit) -> None:
     """End; that some images cannot be shown is told by the browser, too."""
-    visit.errors = [error for error in visit.errors if "404" not in error]
-    visit.close()
+    visit.context.close()
+    errors = [error for error in visit.errors if "404" not in error]
+    assert not errors, errors
 
 
 def names(visit: Visit) -> list[str]:
@@ -156,7 +157,7 @@ def test_the_keyboard_goes_everywhere(browser, served):
     link = page.url
     key.press("Escape")
     page.locator("dialog").wait_for(state="hidden")
-    assert "open" not in page.url
+    visit.until(lambda: "open" not in page.url)
     assert page.evaluate("document.activeElement.title") == "dog/2.jpg", "the focus is on the image that was open"
     page.goto(link)
     page.locator(".viewer-title", has_text="dog/2.jpg").wait_for()
