@@ -31,7 +31,8 @@ class Computing:
         micro_batch: Most images that go through the network at once in training; gradients add up to the batch.
             None for the whole share, which is halved where memory is short.
         compiled: Whether to run the network through torch.compile.
-        deterministic: Whether to use only algorithms whose result does not depend on timing.
+        deterministic: Whether to use only algorithms whose result does not depend on timing, and on a CPU one thread,
+            since sums depend on how many there are.
 
     Raises:
         InputError: Unknown precision or device.
@@ -82,8 +83,9 @@ class Computing:
     @contextmanager
     def algorithms(self) -> Iterator[None]:
         """Choose algorithms inside a `with` block: those that are always the same, or the fastest."""
-        before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+        before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark, torch.get_num_threads()
         if self.deterministic:
+            torch.set_num_threads(1)
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(self.deterministic)
         torch.backends.cudnn.benchmark = not self.deterministic
@@ -92,6 +94,7 @@ class Computing:
         finally:
             torch.use_deterministic_algorithms(before[0])
             torch.backends.cudnn.benchmark = before[1]
+            torch.set_num_threads(before[2])
 
 
 @dataclass(frozen=True)
