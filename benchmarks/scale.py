@@ -89,8 +89,13 @@ def write_rows(path: Path) -> None:
     ids = [f"train/n{number * CLASSES // IMAGES:08d}/n{number:08d}.JPEG" for number in range(IMAGES)]
     lists = pa.ListArray.from_arrays(ends, boxes).cast(FACES_SCHEMA.field("boxes").type)
     sizes = [pa.array(np.full(IMAGES, side, np.int32)) for side in (500, 375)]
-    status, none = pa.array(["detected"] * IMAGES), pa.nulls(IMAGES, FACES_SCHEMA.field("candidates").type)
-    write_faces(path, pa.table([ids, *sizes, status, lists, none], schema=FACES_SCHEMA))
+    columns = {
+        **dict(zip(("image_id", "width", "height"), (pa.array(ids), *sizes), strict=True)),
+        "status": pa.array(["detected"] * IMAGES),
+        "boxes": lists,
+    }
+    filled = [columns.get(field.name, pa.nulls(IMAGES, field.type)) for field in FACES_SCHEMA]
+    write_faces(path, pa.table(filled, schema=FACES_SCHEMA))
 
 
 def measure_folder(folder: Path, options: argparse.Namespace) -> None:
