@@ -4,7 +4,7 @@ Whoever evaluates writes these files, whoever analyses reads them; they meet her
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -191,25 +191,68 @@ def write_predictions(path: Path, evaluation: Evaluation, batches: Iterable[Batc
         InputError: No image, a repeated one, a label that is no class, or logits of another shape or not finite.
     """
     _check_evaluation(path, evaluation)
-    metadata = {METADATA_KEY: json.dumps(asdict(evaluation), ensure_ascii=False)}
-    schema = PREDICTIONS_SCHEMA.with_metadata(metadata)
-    beside, known = path.with_name(path.name + ".part"), set[str]()
+
+    def tables(schema: pa.Schema) -> Iterator[pa.Table]:
+        known = set[str]()
+        for batch in batches:
+            table = _table(path, evaluation, batch, schema)
+            for image_id in table["image_id"].to_pylist():
+                if image_id in known:
+                    raise InputError(f"{path}: expected one row per image, got several of {image_id!r}")
+                known.add(image_id)
+            yield table
+
+    return write_rows(path, PREDICTIONS_SCHEMA, evaluation, tables, use_dictionary=["image_id", "label"])
+
+
+def write_rows(
+    path: Path,
+    schema: pa.Schema,
+    evaluation: Evaluation,
+    tables: Callable[[pa.Schema], Iterable[pa.Table]],
+    **options: Any,
+) -> int:
+    """Write a file of results as its rows come, beside its place, and rename it when whole.
+
+    Args:
+        path: The file.
+        schema: Of its rows.
+        evaluation: For its metadata.
+        tables: Makes the rows, with the metadata's schema.
+        options: Of the ParquetWriter.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        InputError: No image, or what `tables` raises; then no file is left.
+    """
+    schema = schema.with_metadata({METADATA_KEY: json.dumps(asdict(evaluation), ensure_ascii=False)})
+    beside, count = path.with_name(path.name + ".part"), 0
     try:
-        with pq.ParquetWriter(beside, schema, compression="zstd", use_dictionary=["image_id", "label"]) as writer:
-            for batch in batches:
-                table = _table(path, evaluation, batch, schema)
-                for image_id in table["image_id"].to_pylist():
-                    if image_id in known:
-                        raise InputError(f"{path}: expected one row per image, got several of {image_id!r}")
-                    known.add(image_id)
+        with pq.ParquetWriter(beside, schema, compression="zstd", **options) as writer:
+            for table in tables(schema):
                 writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
-        if not known:
+                count += len(table)
+        if not count:
             raise InputError(f"{path}: expected at least one image, got none")
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
     beside.replace(path)
-    return len(known)
+    return count
+
+
+def read_rows(path: Path, schema: pa.Schema, what: str) -> pa.Table:
+    """A whole file of results; InputError if it is no file of `what` or a column is missing."""
+    try:
+        table = pq.read_table(path, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: expected a file of {what}: {one_line(error)}") from None
+    missing = [name for name in schema.names if name not in table.schema.names]
+    if missing:
+        raise InputError(f"{path}: expected a column {missing[0]!r}, got {one_line(', '.join(table.schema.names))}")
+    return table
 
 
 def _table(path: Path, evaluation: Evaluation, batch: Batch, schema: pa.Schema) -> pa.Table:

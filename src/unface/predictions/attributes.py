@@ -3,20 +3,18 @@
 Beside `unface.predictions`: the same metadata, but a row's label is a yes or no for each attribute.
 """
 
-import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from unface.errors import InputError, one_line
-from unface.predictions import METADATA_KEY, Batch, Evaluation, read_evaluation
+from unface.errors import InputError
+from unface.predictions import Batch, Evaluation, read_evaluation, read_rows, write_rows
 
 ATTRIBUTES_SCHEMA = pa.schema(
     [("image_id", pa.string()), ("labels", pa.list_(pa.int8())), ("logits", pa.list_(pa.float16()))]
@@ -57,24 +55,16 @@ def write_attributes(path: Path, evaluation: Evaluation, batches: Iterable[Batch
     Raises:
         InputError: Logits that are not finite, or no image.
     """
-    schema = ATTRIBUTES_SCHEMA.with_metadata({METADATA_KEY: json.dumps(asdict(evaluation), ensure_ascii=False)})
-    beside, count = path.with_name(path.name + ".part"), 0
-    try:
-        with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
-            for ids, labels, logits in batches:
-                if not np.isfinite(np.asarray(logits)).all():
-                    raise InputError(f"{path}: logits: expected finite numbers, got NaN or infinity")
-                small = np.clip(np.asarray(logits), -_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
-                columns = [pa.array(list(ids), pa.string()), _lists(np.asarray(labels, np.int8)), _lists(small)]
-                writer.write_table(pa.table(columns, schema=schema))
-                count += len(small)
-        if not count:
-            raise InputError(f"{path}: expected at least one image, got none")
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    beside.replace(path)
-    return count
+
+    def tables(schema: pa.Schema) -> Iterator[pa.Table]:
+        for ids, labels, logits in batches:
+            if not np.isfinite(np.asarray(logits)).all():
+                raise InputError(f"{path}: logits: expected finite numbers, got NaN or infinity")
+            small = np.clip(np.asarray(logits), -_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
+            columns = [pa.array(list(ids), pa.string()), _lists(np.asarray(labels, np.int8)), _lists(small)]
+            yield pa.table(columns, schema=schema)
+
+    return write_rows(path, ATTRIBUTES_SCHEMA, evaluation, tables)
 
 
 def read_attributes(path: Path) -> AttributeResults:
@@ -83,13 +73,7 @@ def read_attributes(path: Path) -> AttributeResults:
     Raises:
         InputError: Unreadable, other columns, bad metadata, or a row without a number for each attribute.
     """
-    try:
-        table = pq.read_table(path, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: expected a file of attributes: {one_line(error)}") from None
-    missing = [name for name in ATTRIBUTES_SCHEMA.names if name not in table.schema.names]
-    if missing:
-        raise InputError(f"{path}: expected a column {missing[0]!r}, got {one_line(', '.join(table.schema.names))}")
+    table = read_rows(path, ATTRIBUTES_SCHEMA, "attributes")
     evaluation = read_evaluation(path, table.schema)
     labels = _matrix(path, table["labels"], "labels", len(evaluation.classes)).astype(np.int8)
     logits = _matrix(path, table["logits"], "logits", len(evaluation.classes)).astype(np.float16)

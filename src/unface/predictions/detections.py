@@ -1,19 +1,17 @@
 """`predictions/<run>.parquet` of images in which objects are found: the boxes found, and the true ones."""
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from unface.errors import InputError, one_line
-from unface.predictions import METADATA_KEY, Evaluation, read_evaluation
+from unface.errors import InputError
+from unface.predictions import Evaluation, read_evaluation, read_rows, write_rows
 
 _NUMBERS, _CLASSES = pa.list_(pa.float32()), pa.list_(pa.int16())
 DETECTIONS_SCHEMA = pa.schema(
@@ -71,30 +69,21 @@ class DetectionResults:
 
 def write_detections(path: Path, evaluation: Evaluation, batches: Iterable[Rows]) -> int:
     """Write detections as they come, beside their place, and rename the file when whole; returns how many images."""
-    schema = DETECTIONS_SCHEMA.with_metadata({METADATA_KEY: json.dumps(asdict(evaluation), ensure_ascii=False)})
-    beside, count = path.with_name(path.name + ".part"), 0
-    try:
-        with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
-            for ids, truth, found in batches:
-                columns = {
-                    "image_id": list(ids),
-                    "boxes": [each.boxes_xyxy.reshape(-1) for each in found],
-                    "scores": [each.scores for each in found],
-                    "labels": [each.labels for each in found],
-                    "true_boxes": [each.boxes_xyxy.reshape(-1) for each in truth],
-                    "true_labels": [each.labels for each in truth],
-                    "difficult": [each.difficult for each in truth],
-                }
-                arrays = [pa.array(columns[field.name], field.type) for field in schema]
-                writer.write_table(pa.table(arrays, schema=schema))
-                count += len(ids)
-        if not count:
-            raise InputError(f"{path}: expected at least one image, got none")
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    beside.replace(path)
-    return count
+
+    def tables(schema: pa.Schema) -> Iterator[pa.Table]:
+        for ids, truth, found in batches:
+            columns = {
+                "image_id": list(ids),
+                "boxes": [each.boxes_xyxy.reshape(-1) for each in found],
+                "scores": [each.scores for each in found],
+                "labels": [each.labels for each in found],
+                "true_boxes": [each.boxes_xyxy.reshape(-1) for each in truth],
+                "true_labels": [each.labels for each in truth],
+                "difficult": [each.difficult for each in truth],
+            }
+            yield pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+    return write_rows(path, DETECTIONS_SCHEMA, evaluation, tables)
 
 
 def read_detections(path: Path) -> DetectionResults:
@@ -103,13 +92,7 @@ def read_detections(path: Path) -> DetectionResults:
     Raises:
         InputError: Unreadable, other columns, bad metadata, or lists whose lengths disagree.
     """
-    try:
-        table = pq.read_table(path, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: expected a file of detections: {one_line(error)}") from None
-    missing = [name for name in DETECTIONS_SCHEMA.names if name not in table.schema.names]
-    if missing:
-        raise InputError(f"{path}: expected a column {missing[0]!r}, got {one_line(', '.join(table.schema.names))}")
+    table = read_rows(path, DETECTIONS_SCHEMA, "detections")
     evaluation = read_evaluation(path, table.schema)
     for boxes, others in (("boxes", ("scores", "labels")), ("true_boxes", ("true_labels", "difficult"))):
         for name in others:
