@@ -3,8 +3,9 @@
     UNFACE_TEST_DATA=DIR python benchmarks/study_data.py [--rounds 3]
 
 The same files of `DIR/imagenet_val`, RandomResizedCrop(224) and a flip. The reference is ImageFolder with PIL, ToTensor
-and Normalize; ours reads the files, and a packed copy. CPU seconds are of one process that does it all, so that other
-work on the machine does not count; then wall seconds with two workers each, in turns.
+and Normalize; ours reads the files, and a packed copy. Ours hands bytes to the network's device and normalises there,
+which is measured with it (on this CPU) and without. CPU seconds are of one process that does it all, so that other
+work on the machine does not count; then wall seconds with two workers each, in turns, started once before.
 """
 
 import argparse
@@ -73,6 +74,7 @@ def loading(images: LabelledImages, folder: Path, rounds: int) -> None:
     reference = ImageFolder(folder / "files", transforms.Compose([*steps, normalise]))
     settings = [SETTINGS["original"]]
     list(pack(ViewReader(images, settings), folder / "packed", 256, 1))
+    packed = PackedViews(images, folder / "packed")
 
     def theirs(workers: int) -> None:
         loader = DataLoader(reference, 64, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
@@ -80,20 +82,24 @@ def loading(images: LabelledImages, folder: Path, rounds: int) -> None:
             for _ in loader:
                 pass
 
-    def ours(packed: PackedViews | None, workers: int) -> None:
+    def ours(views_of: PackedViews | None, workers: int, normalises: bool) -> None:
         schedule = Schedule(len(images), 64, 0)
         total = range(EPOCHS * schedule.steps_per_epoch)
-        reader = ViewReader(images, settings, packed)
+        reader = ViewReader(images, settings, views_of)
         for views, _ in training_batches(reader, 224, schedule, total, 0, 1, workers, False):
-            as_input(views, torch.device("cpu"), torch.float32)
+            if normalises:
+                as_input(views, torch.device("cpu"), torch.float32)
 
     for workers in (0, 2):
         ways = {
             "torchvision": partial(theirs, workers),
-            "unface, files": partial(ours, None, workers),
-            "unface, packed": partial(ours, PackedViews(images, folder / "packed"), workers),
+            "unface, files": partial(ours, None, workers, True),
+            "files, bytes": partial(ours, None, workers, False),
+            "unface, packed": partial(ours, packed, workers, True),
+            "packed, bytes": partial(ours, packed, workers, False),
         }
-        print_ways(f"{EPOCHS} epochs of {len(images)} images, {workers} workers, their start included", ways, rounds)
+        ways["unface, packed"]()  # starts the process that starts the workers
+        print_ways(f"{EPOCHS} epochs of {len(images)} images, {workers} workers", ways, rounds)
 
 
 def evaluating(images: LabelledImages, rounds: int) -> None:

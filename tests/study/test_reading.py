@@ -46,9 +46,8 @@ def test_one_decode_serves_all_settings(images, monkeypatch):
     """Views are counted: without faces all settings that hide show one, and mean grey is shown once."""
     from unface.study import reading
 
-    decoded = []
-    monkeypatch.setattr(reading, "decode", lambda data: decoded.append(1) or real(data))
-    real = __import__("unface.images", fromlist=["decode"]).decode
+    decoded, real = [], reading.decode_rows
+    monkeypatch.setattr(reading, "decode_rows", lambda *given: decoded.append(1) or real(*given))
     row = [SETTINGS[name] for name in ("original", "red", "green", "blue", "mean", "overlaid", "blurred")]
     for index, (views, which) in enumerate(shown(images, row)):
         if images.face_counts[index]:

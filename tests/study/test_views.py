@@ -8,7 +8,7 @@ from scipy.stats import ks_2samp
 from torchvision import transforms
 
 from builders import make_image
-from unface.study.views import as_input, evaluation_view, random_crop, training_view
+from unface.study.views import TrainingView, as_input, evaluation_view, random_crop
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (256, 256), (100, 333), (3000, 257), (32, 32)])
@@ -51,25 +51,25 @@ def test_crops_of_odd_images(size):
         x, y, width, height = random_crop(size, rng)
         assert 0 <= x < x + width <= size[0]
         assert 0 <= y < y + height <= size[1]
-    assert training_view(np.zeros((size[1], size[0], 3), np.uint8), 8, 0, 0, 1).shape == (8, 8, 3)
+    assert TrainingView(8, 0, 0, 1).of(np.zeros((size[1], size[0], 3), np.uint8)).shape == (8, 8, 3)
 
 
 def test_a_training_view_depends_on_seed_epoch_and_image_alone():
     """And so the crop is the same in every setting: where the pixels are equal, so are the views."""
     pixels = np.asarray(make_image(120, 90))
-    first = training_view(pixels, 32, 1, 2, 3)
+    first = TrainingView(32, 1, 2, 3).of(pixels)
     torch.rand(3)
     np.random.default_rng().random()
-    assert torch.equal(first, training_view(pixels, 32, 1, 2, 3))
+    assert torch.equal(first, TrainingView(32, 1, 2, 3).of(pixels))
     for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
-        assert not torch.equal(first, training_view(pixels, 32, *other))
+        assert not torch.equal(first, TrainingView(32, *other).of(pixels))
     darker = (pixels // 2).astype(np.uint8)
-    moved = training_view(darker, 32, 1, 2, 3).numpy().astype(int) - first.numpy() // 2
+    moved = TrainingView(32, 1, 2, 3).of(darker).numpy().astype(int) - first.numpy() // 2
     assert np.abs(moved).max() <= 2
 
 
 def test_half_of_the_views_are_flipped():
     ramp = np.repeat(np.arange(200, dtype=np.uint8)[None, :, None], 50, axis=0).repeat(3, axis=2)
-    views = [training_view(ramp, 16, 0, 0, key) for key in range(400)]
+    views = [TrainingView(16, 0, 0, key).of(ramp) for key in range(400)]
     flipped = sum(bool(view[0, 0, 0] > view[0, -1, 0]) for view in views)
     assert 160 < flipped < 240

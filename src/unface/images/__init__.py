@@ -3,7 +3,7 @@
 from unface.images.codecs.coding import Coding
 from unface.images.containers import MAX_PIXELS, audit, looks_like_image, probe, scrub
 from unface.images.header import Header
-from unface.images.photo import Photo, decode, decode_region, encode, encode_region
+from unface.images.photo import Photo, decode, decode_region, decode_rows, encode, encode_region
 
 SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
@@ -19,6 +19,7 @@ __all__ = [
     "audit",
     "decode",
     "decode_region",
+    "decode_rows",
     "encode",
     "encode_region",
     "looks_like_image",

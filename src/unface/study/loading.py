@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unface.study.packed import process_context
 from unface.study.reading import ViewReader
-from unface.study.views import evaluation_view, training_view
+from unface.study.views import TrainingView, evaluation_view
 
 _SMALLEST_SHARE = 2
 """Batch normalisation needs two images in each process."""
@@ -57,10 +57,12 @@ class _TrainingSet(Dataset[Any]):
 
     def __getitem__(self, asked: tuple[int, Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         epoch, indices = asked
-        views = [
-            training_view(self._reader.read(i)[0][0], self._px, self._seed, epoch, int(self._keys[i])) for i in indices
-        ]
-        return torch.stack(views), torch.from_numpy(self._reader.images.labels[list(indices)])
+        views = torch.stack([self._view(epoch, index) for index in indices])
+        return views, torch.from_numpy(self._reader.images.labels[list(indices)])
+
+    def _view(self, epoch: int, index: int) -> torch.Tensor:
+        view = TrainingView(self._px, self._seed, epoch, int(self._keys[index]))
+        return view.of(self._reader.read(index, view.rows)[0][0])
 
 
 def training_batches(

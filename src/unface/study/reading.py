@@ -9,11 +9,18 @@ from numpy.typing import NDArray
 from unface.datasets import Dataset, open_dataset
 from unface.errors import ImageError, InputError, one_line
 from unface.faces import FaceRow
-from unface.images import decode
+from unface.images import Photo, decode_rows
 from unface.study.labelled import LabelledImages, published
 from unface.study.packed import PackedViews, pack
 from unface.study.settings import PLAIN, Setting, View
 from unface.study.views import RGB, show_photo
+
+RowsOf = Callable[[tuple[int, int]], int]
+"""How many rows from the top are needed of an image, by its width and height."""
+
+
+def _all_rows(size_wh: tuple[int, int]) -> int:
+    return size_wh[1]
 
 
 def in_all(images: LabelledImages, settings: Sequence[Setting]) -> LabelledImages:
@@ -61,8 +68,12 @@ class ViewReader:
             return PLAIN
         return setting.view(bool(self.images.face_counts[index]))
 
-    def read(self, index: int) -> tuple[list[RGB], list[int]]:
+    def read(self, index: int, rows_of: RowsOf = _all_rows) -> tuple[list[RGB], list[int]]:
         """An image in all settings.
+
+        Args:
+            index: Of the image.
+            rows_of: How many rows from the top are needed, by width and height; the others may be 0.
 
         Returns:
             Its different views, and for each setting the place of its view among them.
@@ -72,25 +83,26 @@ class ViewReader:
         """
         asked = [self.view_of(index, setting) for setting in self.settings]
         views = list(dict.fromkeys(asked))
-        return self.views(index, views), [views.index(view) for view in asked]
+        return self.views(index, views, rows_of), [views.index(view) for view in asked]
 
-    def views(self, index: int, views: Sequence[View]) -> list[RGB]:
+    def views(self, index: int, views: Sequence[View], rows_of: RowsOf = _all_rows) -> list[RGB]:
         """An image in different views, decoded once; ImageError, which names it, where it cannot be read."""
         if self._packed is not None:
             return [self._packed.pixels(index, view) for view in views]
         row = self.images.row(index)
         try:
-            return self._decoded(row, views)
+            return self._decoded(row, views, rows_of)
         except ImageError as error:
             raise ImageError(f"{one_line(row.image_id)}: {error}") from error
 
-    def _decoded(self, row: FaceRow, views: Sequence[View]) -> list[RGB]:
+    def _decoded(self, row: FaceRow, views: Sequence[View], rows_of: RowsOf) -> list[RGB]:
         ours = [view for view in views if not view.folder]
-        photo = decode(self.images.dataset.read(row.image_id)) if ours else None
+        rows = rows_of if ours == [PLAIN] else _all_rows  # what hides or compresses looks farther
+        photo = _decoded(self.images.dataset.read(row.image_id), rows) if ours else None
         pixels = {}
         for view in views:
             if view.folder or photo is None:
-                pixels[view] = decode(self._folders[view.folder].read(row.image_id)).rgb()
+                pixels[view] = _decoded(self._folders[view.folder].read(row.image_id), rows_of).rgb()
             else:
                 pixels[view] = show_photo(photo, row, view)
         return [pixels[view] for view in views]
@@ -115,6 +127,10 @@ def packed_reader(
         for count in pack(reader, root, shorter_px, max(1, workers)):
             advance(count)
     return ViewReader(reader.images, reader.settings, PackedViews(reader.images, root))
+
+
+def _decoded(data: bytes, rows_of: RowsOf) -> Photo:
+    return decode_rows(data, lambda header: rows_of(header.upright_size))
 
 
 def _open_published(folder: Path) -> Dataset:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import JpegImagePlugin
+from simplejpeg import decode_jpeg
 
 from unface.errors import ImageError
 from unface.images.codecs import pillow
@@ -15,6 +16,8 @@ from unface.images.containers.jpeg import Component, JpegParts
 
 _SUBSAMPLINGS = {(2.0, 1.0): 1, (2.0, 2.0): 2}
 """Ratio of luma to chroma samples, horizontal and vertical, to Pillow's number; others are 4:4:4 (0)."""
+_UPSAMPLING_ROWS = 1
+"""Rows below a pixel that its colour may be interpolated from: those of the next sample."""
 
 
 def decode(parts: JpegParts) -> tuple[NDArray[np.uint8], Coding]:
@@ -56,6 +59,42 @@ def encode_quality(coding: Coding, new: NDArray[Any], quality: int) -> bytes:
     parts: JpegParts = coding.parts
     coded = jpeg.read(pillow.save(new, parts.header.mode, "JPEG", quality=quality))  # 4:2:0 by default
     return jpeg.write(replace(coded, header=parts.header, profile=parts.profile))
+
+
+def decode_rows(parts: JpegParts, rows: int) -> NDArray[np.uint8] | None:
+    """Decode the first rows only: the same pixels as `decode` makes.
+
+    The decoder is given a frame that ends below them, so that what codes the rest is not read. It is libjpeg-turbo
+    without the copies that Pillow makes.
+
+    Args:
+        parts: The file.
+        rows: How many, 1 to the height.
+
+    Returns:
+        Stored pixels, 0 below the rows, shape (H, W) or (H, W, 3); or None where it cannot do this file.
+    """
+    header, channels = parts.header, len(parts.components)
+    if channels not in (1, 3) or any(component.table not in parts.tables for component in parts.components):
+        return None
+    unit = 8 * max(component.vertical for component in parts.components)
+    kept = min(header.height, -(-(rows + _UPSAMPLING_ROWS) // unit) * unit)
+    if parts.progressive:
+        kept = header.height  # what is missing in one is smoothed over two blocks
+    body = tuple(_of_height(segment, kept) if segment[1] in jpeg.FRAMES else segment for segment in parts.body)
+    cut = jpeg.write(replace(parts, profile=None, body=body))
+    pixels = np.zeros((header.height, header.width, channels), np.uint8)  # pages never written to cost nothing
+    try:
+        decode_jpeg(cut, "RGB" if channels == 3 else "GRAY", buffer=pixels[:kept], strict=kept == header.height)
+    except ValueError:
+        return None
+    pixels[rows:kept] = 0
+    return pixels if channels == 3 else pixels[:, :, 0]
+
+
+def _of_height(frame: bytes, height: int) -> bytes:
+    """A frame header of another height (T.81, B.2.2)."""
+    return frame[:5] + height.to_bytes(2, "big") + frame[7:]
 
 
 def decode_region(parts: JpegParts, areas_xyxy: NDArray[np.int64]) -> tuple[NDArray[np.uint8], Coding] | None:

@@ -11,7 +11,7 @@ from unface.images.header import Header
 
 _SOI, _EOI, _SOS, _DNL, _COM = 0xD8, 0xD9, 0xDA, 0xDC, 0xFE
 _DHT, _DAC, _DQT, _DRI = 0xC4, 0xCC, 0xDB, 0xDD
-_FRAMES = {0xC0: False, 0xC1: False, 0xC2: True, 0xC9: False, 0xCA: True}
+FRAMES = {0xC0: False, 0xC1: False, 0xC2: True, 0xC9: False, 0xCA: True}
 """Supported start-of-frame markers, and whether they mean progressive."""
 _OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xDE, 0xDF}
 _TABLES = {_DHT, _DAC, _DQT, _DRI}
@@ -146,7 +146,7 @@ class _Reader:
         return JpegParts(
             header=Header("jpeg", mode, width, height, self.orientation or 1),
             components=components,
-            progressive=_FRAMES[self.frame_marker],
+            progressive=FRAMES[self.frame_marker],
             tables=self.scan_tables,
             jfif=self.jfif,
             adobe_transform=self.adobe_transform,
@@ -205,7 +205,7 @@ class _Reader:
         return match.start()
 
     def _take(self, marker: int, body: bytes) -> None:
-        if marker in _FRAMES and self.frame is None:
+        if marker in FRAMES and self.frame is None:
             self.frame, self.frame_marker = body, marker
             self.body.append(_segment(marker, body))
         elif marker in _TABLES or (marker == _DNL and self.scans == 1):
