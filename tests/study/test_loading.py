@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from builders import encode_image, make_faces, make_image
 from study_sets import make_photos
+from unface.faces import faces_table, write_faces
 from unface.study.labelled import open_images
 from unface.study.loading import Schedule, evaluation_runs, training_batches
 from unface.study.reading import ViewReader
@@ -82,3 +84,20 @@ def test_runs_for_evaluation(images):
         faces = int((images.face_counts[run.start : run.stop] > 0).sum())
         assert views.shape == (len(run) + 2 * faces, 16, 16, 3)
         assert set(where.flatten().tolist()) == set(range(len(views)))
+
+
+def test_what_is_hidden_outside_the_middle_is_shown_once(tmp_path):
+    """A wide image, of which the middle alone is looked at, with a face at its left or in its middle."""
+    (tmp_path / "images/a").mkdir(parents=True)
+    rows = []
+    for name, box in (("left", (2, 10, 20, 30)), ("middle", (60, 10, 80, 30))):
+        (tmp_path / f"images/a/{name}.png").write_bytes(encode_image(make_image(140, 40), ".png"))
+        rows.append(make_faces(f"a/{name}.png", [box], 140, 40))
+    write_faces(tmp_path / "faces.parquet", faces_table(rows))
+    images = open_images(tmp_path / "images", tmp_path / "faces.parquet")
+    reader = ViewReader(images, [SETTINGS[name] for name in ("original", "red", "blue")])
+    assert [len(reader.read(index)[0]) for index in range(2)] == [3, 3]
+    ((views, places),) = evaluation_runs(reader, 32, 32, [range(2)], 0, False)
+    assert places.tolist() == [[0, 0, 0], [1, 2, 3]]
+    assert len(views) == 4
+    assert torch.equal(views[0], views[1])  # two images are never one

@@ -27,6 +27,7 @@ RUN_IMAGES = 64
 PART_IMAGES = 1024
 """Images after which results are kept, so that a kill loses no more."""
 _BATCH = 128
+"""Most views that go through the network at once."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def predicted(
     runs = evaluation_runs(reader, resize_px, image_px, images, computing.workers, device.type == "cuda")
     for views, places in runs:
         with torch.inference_mode(), computing.mixed():
-            batches = torch.split(views, _BATCH)
+            batches = torch.tensor_split(views, -(-len(views) // _BATCH))  # equally full
             logits = [module(as_input(some, device, computing.dtype)).float().cpu() for some in batches]
         yield torch.cat(logits).numpy(), places.numpy()
 

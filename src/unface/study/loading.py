@@ -90,7 +90,7 @@ def training_batches(
 
 
 class _EvaluationSet(Dataset[Any]):
-    """Runs of images in all settings of a reader."""
+    """Runs of images in all settings of a reader; what settings show alike in the middle of an image is one view."""
 
     def __init__(self, reader: ViewReader, resize_px: int, px: int) -> None:
         self._reader, self._resize_px, self._px = reader, resize_px, px
@@ -100,9 +100,21 @@ class _EvaluationSet(Dataset[Any]):
         places: list[list[int]] = []
         for index in indices:
             pixels, which = self._reader.read(index)
-            places.append([len(views) + place for place in which])
-            views += [evaluation_view(each, self._resize_px, self._px) for each in pixels]
+            kept, place_of = _different([evaluation_view(each, self._resize_px, self._px) for each in pixels])
+            places.append([len(views) + place_of[place] for place in which])
+            views += kept
         return torch.stack(views), torch.tensor(places)
+
+
+def _different(views: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[int]]:
+    """The views without those that are like an earlier one, and for each view its place among them."""
+    kept: list[torch.Tensor] = []
+    places = []
+    for view in views:
+        place = next((place for place, each in enumerate(kept) if torch.equal(each, view)), len(kept))
+        kept += [view] if place == len(kept) else []
+        places.append(place)
+    return kept, places
 
 
 def evaluation_runs(
