@@ -71,7 +71,8 @@ def resized(image: Image, scale: float) -> Image:
     size_wh = (_rounded_up(width * scale), _rounded_up(height * scale))
     if size_wh == (width, height):
         return image
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    # Down to half the size linear interpolation leaves no pixel out, and takes a tenth of the time.
+    how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size_wh, interpolation=how), np.uint8)
 
 
