@@ -1,4 +1,5 @@
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from tensorboardX.proto.event_pb2 import Event
 from torch import nn
 
 from study_sets import make_squares
-from study_training import EACH_STEP, TINY, Silent, make_training, plain_network
+from study_training import EACH_STEP, TINY, Silent, make_training, plain_network, smallest_network
 from unface.errors import InputError, UnfaceError
 from unface.study import training as module
 from unface.study.checkpoints import read_checkpoint
@@ -119,7 +120,7 @@ def undisturbed(root, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kills", [[1], [3], [2, 5], [8, 8]])
+@pytest.mark.parametrize("kills", [[1, 5], [3, 8, 8]])
 def test_a_killed_training_ends_with_the_same_weights_and_log(root, undisturbed, tmp_path, kills):
     training = make_training(root, "blurred", "mobilenet_v2", validation=make_training(root).reader)
     computing = replace(CPU, deterministic=True)
@@ -290,6 +291,17 @@ def test_two_processes_are_one(root, tmp_path):
     assert_equal(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"), rtol=1e-5, atol=1e-5)
     for ours, theirs in zip(told(tmp_path / "one"), told(tmp_path / "two"), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_it_learns_the_same(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    training = make_training(root, make=smallest_network, recipe=replace(TINY, batch=10, epochs=2))
+    train(training, tmp_path / "plain", EXACT, EACH_STEP, Silent())
+    train(training, tmp_path / "compiled", replace(EXACT, compiled=True), EACH_STEP, Silent())
+    assert (tmp_path / "cache").exists()  # it was compiled
+    assert_equal(weights_of(tmp_path / "plain"), weights_of(tmp_path / "compiled"), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
