@@ -74,3 +74,24 @@ class Square:
 
     def failed(self, item: Item):
         return {"image_id": item.image_id, "square": None}
+
+
+@dataclass
+class Squares(Square):
+    """The same, five numbers at a time; each group is logged."""
+
+    def setup(self):
+        super().setup()
+        self.at_once = 5
+
+    def process_group(self, items):
+        if self.log is not None:
+            with self.log.with_suffix(".groups").open("a") as log:
+                log.write(",".join(item.image_id for item in items) + "\n")
+        made = []
+        for item in items:
+            try:
+                made.append(self.process(item))
+            except Exception as error:
+                made.append(error)
+        return made

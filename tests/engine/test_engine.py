@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine_stages import Square
+from engine_stages import Square, Squares
 from unface.datasets import Part
 from unface.engine import Ledger, LocalExecutor, Progress, join, plan, run_stage
 from unface.errors import InputError, UnfaceError
@@ -77,6 +77,45 @@ def test_failures_are_rows_and_stop_nothing(tmp_path):
     assert rows(tmp_path)["008"] == 64
 
 
+@pytest.mark.parametrize("images", [0, 1, 5, 7, 40])
+def test_a_stage_may_process_images_in_groups(tmp_path, images):
+    behaviour = {"001": "fail", "006": "bug", "refuse": "003"}
+    logs = [tmp_path / name / "log" for name in ("one", "together")]
+    for log, stage in zip(logs, (Square, Squares), strict=True):
+        log.parent.mkdir()
+        run(log.parent, stage(log, behaviour=behaviour), images, size=12)
+    one, together = ((log.parent / "out.parquet").read_bytes() for log in logs)
+    assert together == one
+    if images == 40:
+        groups = logs[1].with_suffix(".groups").read_text().split()
+        assert "000,001,002,004" in groups, "what is refused is in no group"
+        assert "005,006,007,008,009" in groups
+        assert "010,011" in groups, "a group ends with its part"
+
+
+def test_after_a_crash_a_group_is_done_one_by_one(tmp_path):
+    log = tmp_path / "log"
+    report = run(tmp_path, Squares(log, behaviour={"007": "segfault"}), images=12, workers=1, size=12)
+    assert report.failures == {"WorkerDied": 1}
+    assert rows(tmp_path) == {f"{i:03d}": None if i == 7 else i * i for i in range(12)}
+    groups = log.with_suffix(".groups").read_text().split()
+    assert groups == ["000,001,002,003,004", "005,006,007,008,009"], "never again in a group"
+
+
+def test_what_failed_in_a_group_is_tried_again_alone(tmp_path):
+    log = tmp_path / "log"
+    run(tmp_path, Squares(log, behaviour={"001": "fail", "006": "bug"}), images=12, size=12)
+    log.with_suffix(".groups").unlink()
+    assert run(tmp_path, Squares(log), images=12, size=12, retry=True).failures == {}
+    assert rows(tmp_path) == {f"{i:03d}": i * i for i in range(12)}
+    assert log.with_suffix(".groups").read_text().split() == ["001", "006"]
+
+
+def test_a_full_disk_in_a_group_ends_the_run(tmp_path):
+    with pytest.raises(InputError, match="No space left"):
+        run(tmp_path, Squares(behaviour={"007": "disk full"}), images=12, size=12)
+
+
 def test_a_worker_that_dies_is_replaced_and_its_image_fails_after_one_retry(tmp_path):
     log = tmp_path / "log"
     report = run(tmp_path, Square(log, behaviour={"017": "segfault"}))
@@ -121,7 +160,7 @@ def test_workers_that_cannot_start_end_the_run(tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from engine_stages import Square
+from engine_stages import Square, Squares
 from test_engine import run
 if __name__ == "__main__":
     run(Path(sys.argv[1]), Square(Path(sys.argv[1]) / "log", behaviour={f"{i:03d}": "slow" for i in range(40)}))

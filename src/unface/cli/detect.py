@@ -35,39 +35,40 @@ def detect(
     Interrupted? The same command again goes on where it stopped. What it needs for that lies beside FACES in a
     hidden folder, .FACES.work, which may be deleted.
     """
-    from unface import __version__
-    from unface.cli.cost import confirm_cost
-    from unface.cli.destination import locked
-    from unface.cli.outcome import ALL_DONE, SOME_FAILED, require_images
-    from unface.cli.pipeline import Session, failure_rows, find_faces, whole, write_failures, write_table
-    from unface.cli.rows import LedgerRows
     from unface.cli.sharing import Share, opened_executor
-    from unface.datasets import open_dataset
-    from unface.detect import make_detector
-    from unface.detect.stage import provenance
-    from unface.engine import Ledger, Progress
-    from unface.faces import FACES_SCHEMA
 
     share = Share(rank, world_size)
-    dataset = open_dataset(src)
-    detector = make_detector(options.with_mode(detector_name, mode), device=device)
-    threshold = detector.threshold if threshold is None else threshold
-    survey = dataset.survey()
-    require_images(src, survey)
-    made_by = provenance(detector, threshold, __version__)
-    if not overwrite:
-        _require_own(output, made_by)
-    confirm_cost(detector, survey.images, yes)
-    work = output.with_name(f".{output.name}.work")
-    ledger = Ledger(work / "detect")
-    with locked(work, share):
-        share.begin(work)
-        with opened_executor(executor_name, workers, PRELOAD, ray_address, gpus_per_worker) as executor:
+    with opened_executor(executor_name, workers, PRELOAD, ray_address, gpus_per_worker) as executor:
+        from unface import __version__
+        from unface.cli.cost import confirm_cost
+        from unface.cli.destination import locked
+        from unface.cli.outcome import ALL_DONE, SOME_FAILED, require_images
+        from unface.cli.pipeline import Session, failure_rows, find_faces, whole, write_failures, write_table
+        from unface.cli.rows import LedgerRows
+        from unface.datasets import open_dataset
+        from unface.detect import make_detector
+        from unface.detect.stage import provenance
+        from unface.engine import Ledger, Progress
+        from unface.faces import FACES_SCHEMA
+
+        dataset = open_dataset(src)
+        detector = make_detector(options.with_mode(detector_name, mode), device=device)
+        threshold = detector.threshold if threshold is None else threshold
+        survey = dataset.survey()
+        require_images(src, survey)
+        made_by = provenance(detector, threshold, __version__)
+        if not overwrite:
+            _require_own(output, made_by)
+        confirm_cost(detector, survey.images, yes)
+        work = output.with_name(f".{output.name}.work")
+        ledger = Ledger(work / "detect")
+        with locked(work, share):
+            share.begin(work)
             session = Session(executor, Progress(), rank, world_size, retry_failed, device)
             report = find_faces(session, dataset, survey, detector.name, threshold, ledger)
-        share.end(work, str(output))
-        report = whole(report, ledger, survey.parts)
-        write_table(LedgerRows(ledger, FACES_SCHEMA), survey.parts, FACES_SCHEMA, made_by, output)
+            share.end(work, str(output))
+            report = whole(report, ledger, survey.parts)
+            write_table(LedgerRows(ledger, FACES_SCHEMA), survey.parts, FACES_SCHEMA, made_by, output)
     failures = failure_rows(survey, report.failure_rows)
     failures_path = output.with_name(output.stem + ".failures.parquet")
     write_failures(failures_path, failures)

@@ -22,7 +22,7 @@ def list_(as_json: Json = False) -> None:
         there = "here" if row["path"] else "not here"
         consent = ", needs --accept-license" if row["accept_licence"] else ""
         size = f"{row['size'] / 1e6:.1f} MB"
-        print(f"{row['name']:<13} {there:<9} {size:>8}  {row['notes']} ({row['licence']}{consent})")
+        print(f"{row['name']:<15} {there:<9} {size:>8}  {row['notes']} ({row['licence']}{consent})")
 
 
 @app.command()

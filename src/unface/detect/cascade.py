@@ -1,15 +1,16 @@
 """The default detector: a small network proposes faces, a better one looks closer at what it proposes."""
 
-from collections.abc import Callable
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
 from unface.boxes import Boxes, iou, size_wh
-from unface.detect.centerface import CenterFace
+from unface.detect.batches import Detection, Question, together
+from unface.detect.centerface import CenterFace, CenterFaceInt8
 from unface.detect.detector import Image
 from unface.detect.looks import IOU_THRESHOLD, Scores, Seen, fused
+from unface.detect.single import SingleNetwork
 from unface.detect.windows import Windows, best_of_each
 from unface.detect.yunet import YuNet
 from unface.errors import InputError, one_line
@@ -17,7 +18,7 @@ from unface.faces import Faces
 
 _REDUCED_PX = 256  # long side of the look for faces that fill the image
 _LEAST_CLOSER = 1.25  # a look at the whole image closer by less shows nothing new
-_AT_ONCE = 16  # windows
+_AT_ONCE = 16  # images, where a device sees several faster than one by one
 
 _FIRST_WINDOW_PX, _SECOND_WINDOW_PX = (64, 28), (96, 40)  # side, and size of the face in it
 _SEEN = 0.05  # least score with which a box of CenterFace is taken for one
@@ -47,6 +48,7 @@ class Mode:
         company: Where the whole image is looked at.
         closest_px: Long side up to which an image is enlarged.
         large_odds: What the odds of boxes that are not small are divided by: they hide more, and are seen better.
+        int8: Whether CenterFace's weights are the 8-bit ones.
         threshold: See `Detector`.
     """
 
@@ -59,12 +61,15 @@ class Mode:
     company: Company
     closest_px: int
     large_odds: float
+    int8: bool
     threshold: float
 
 
 MODES = {
-    "fast": Mode((1.5,), False, 0.25, 64, 0.08, False, ((64, 1.0), (32, 1.5)), 2048, 1.0, 0.06),
-    "thorough": Mode((1.0, 2.0), True, 0.2, 256, 0.0, True, ((np.inf, 1.0), (64, 2.0), (24, 3.0)), 3072, 8.0, 0.018),
+    "fast": Mode((1.5,), False, 0.25, 64, 0.08, False, ((64, 1.0), (32, 1.5)), 2048, 1.0, True, 0.06),
+    "thorough": Mode(
+        (1.0, 2.0), True, 0.2, 256, 0.0, True, ((np.inf, 1.0), (64, 2.0), (24, 3.0)), 3072, 8.0, False, 0.018
+    ),
 }
 
 
@@ -99,62 +104,77 @@ class Cascade:
         self._mode = MODES[mode]
         self.name = "cascade" if mode == "fast" else f"cascade:{mode}"
         self.threshold = self._mode.threshold
-        self._yunet, self._centerface = YuNet(threads, device), CenterFace(threads, device)
+        self._yunet = YuNet(threads, device)
+        self._centerface = (CenterFaceInt8 if self._mode.int8 else CenterFace)(threads, device)
         self._centerface.floor = _SEEN
         self.models = self._yunet.models | self._centerface.models
+        self.at_once = 1 if self._centerface.on_cpu else _AT_ONCE
 
     def detect(self, image_rgb: Image) -> Faces:
         """All boxes of score `floor` and above; see `Detector`."""
-        look = cache(lambda scale: self._centerface.look(image_rgb, scale))
-        boxes, scores, crowded = self._judged(image_rgb, look)
-        company = (*self._mode.company, (np.inf, 1.0)) if crowded else self._mode.company
-        most = closer_scale(image_rgb, np.inf, self._mode.closest_px)
-        boxes, scores = with_company((boxes, scores), look, company, most)
-        scores = at_price(as_probabilities(with_credit(scores)), size_wh(boxes)[:, 1], self._mode.large_odds)
-        likely = scores >= self.floor
-        height, width = image_rgb.shape[:2]
-        best_first = np.flatnonzero(likely)[np.argsort(-scores[likely], kind="stable")]
-        return Faces.make(boxes[best_first], scores[best_first], source="cascade").clipped(width, height)
+        (faces,) = self.detect_all([image_rgb])
+        return faces
 
-    def _judged(self, image: Image, look: Callable[[float], Seen]) -> tuple[Boxes, Scores, bool]:
-        """The proposals as boxes with scores, and whether there are more than are looked at."""
+    def detect_all(self, images_rgb: Sequence[Image]) -> list[Faces]:
+        """The same for several images; see `Together`."""
+        return together([self._detection(image) for image in images_rgb])
+
+    def _detection(self, image: Image) -> Detection[Faces]:
         mode = self._mode
         scales = sorted({closer_scale(image, scale, mode.closest_px) for scale in mode.scales})
         reduced = min(1.0, _REDUCED_PX / max(image.shape[:2]))
-        yunet = fused(*(self._yunet.look(image, scale) for scale in [*scales, reduced]))
-        whole = [look(scale) for scale in scales if mode.both_propose]
-        boxes, scores = fused(yunet, *whole)
-        boxes = boxes[scores >= mode.least_proposal]
-        crowded = len(boxes) > mode.most_proposals
-        boxes = boxes[: mode.most_proposals]
-        better, evidence = self._in_windows(image, boxes)
+        yunet = fused(*(yield from _looks(self._yunet, image, {*scales, reduced})).values())
+        whole = yield from _looks(self._centerface, image, set(scales if mode.both_propose else ()))
+        proposals, strength = fused(yunet, *whole.values())
+        proposals = proposals[strength >= mode.least_proposal]
+        boxes, scores = yield from self._judged(image, proposals[: mode.most_proposals], yunet, list(whole.values()))
+        crowded = len(proposals) > mode.most_proposals
+        company = (*mode.company, (np.inf, 1.0)) if crowded else mode.company
+        wanted = company_scales((boxes, scores), company, closer_scale(image, np.inf, mode.closest_px))
+        whole |= yield from _looks(self._centerface, image, wanted - whole.keys())
+        boxes, scores = fused((boxes, scores), *(whole[scale] for scale in sorted(wanted)))
+        scores = at_price(as_probabilities(with_credit(scores)), size_wh(boxes)[:, 1], mode.large_odds)
+        likely = scores >= self.floor
+        height, width = image.shape[:2]
+        best_first = np.flatnonzero(likely)[np.argsort(-scores[likely], kind="stable")]
+        return Faces.make(boxes[best_first], scores[best_first], source="cascade").clipped(width, height)
+
+    def _judged(self, image: Image, boxes: Boxes, yunet: Seen, whole: list[Seen]) -> Detection[Seen]:
+        """Proposals as boxes, better ones where there are, with scores from all that was seen of them."""
+        better, evidence = yield from self._in_windows(image, boxes)
         evidence += [scores_at(boxes, seen) for seen in whole]
         odds: Scores = np.mean([_log_odds(scores) for scores in evidence], axis=0, dtype=np.float32)
         odds += _YUNET_WEIGHT * _log_odds(scores_at(boxes, yunet))
-        return *fused((better, _from_odds(odds))), crowded
+        return fused((better, _from_odds(odds)))
 
-    def _in_windows(self, image: Image, boxes: Boxes) -> tuple[Boxes, list[Scores]]:
+    def _in_windows(self, image: Image, boxes: Boxes) -> Detection[tuple[Boxes, list[Scores]]]:
         """What CenterFace sees around each box: a better box if there is one, and the scores in both windows."""
-        _, first = self._in_window(image, boxes, *_FIRST_WINDOW_PX)
+        _, first = yield from self._in_window(image, boxes, *_FIRST_WINDOW_PX)
         hopeful = first >= self._mode.least_hope
-        found, scores = self._in_window(image, boxes[hopeful], *_SECOND_WINDOW_PX)
+        found, scores = yield from self._in_window(image, boxes[hopeful], *_SECOND_WINDOW_PX)
         better, second = boxes.copy(), np.zeros_like(first)
         better[hopeful] = np.where(scores[:, None] >= _SEEN, found, boxes[hopeful])
         second[hopeful] = scores
         return better, [first, second]
 
-    def _in_window(self, image: Image, boxes: Boxes, side_px: int, face_px: int) -> Seen:
+    def _in_window(self, image: Image, boxes: Boxes, side_px: int, face_px: int) -> Detection[Seen]:
         """What CenterFace sees at each box in its window: a box, and its score, or the given box and 0."""
-        parts = [(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))]
-        for start in range(0, len(boxes), _AT_ONCE):
-            windows = Windows(image, boxes[start : start + _AT_ONCE], side_px, face_px)
-            found, scores = best_of_each(self._centerface.see(windows.batch_rgb, _LEAST), windows.boxes_xyxy)
-            if self._mode.mirrored:
-                batch, there = windows.mirrored()
-                _, again = best_of_each(self._centerface.see(batch, _LEAST), there)
-                scores = _from_odds(np.mean([_log_odds(scores), _log_odds(again)], axis=0, dtype=np.float32))
-            parts.append((windows.in_image(found), scores))
-        return np.concatenate([found for found, _ in parts]), np.concatenate([scores for _, scores in parts])
+        windows = Windows(image, boxes, side_px, face_px)
+        seen = yield Question(self._centerface, list(windows.batch_rgb), _LEAST)
+        found, scores = best_of_each(seen, windows.boxes_xyxy)
+        if self._mode.mirrored:
+            batch, there = windows.mirrored()
+            _, again = best_of_each((yield Question(self._centerface, list(batch), _LEAST)), there)
+            scores = _from_odds(np.mean([_log_odds(scores), _log_odds(again)], axis=0, dtype=np.float32))
+        return windows.in_image(found), scores
+
+
+def _looks(network: SingleNetwork, image: Image, scales: Set[float]) -> Detection[dict[float, Seen]]:
+    """What a network sees in the image enlarged or reduced by some factors, by factor."""
+    seen = {}
+    for scale in sorted(scales):
+        seen[scale] = yield from network.looking(image, scale)
+    return seen
 
 
 def closer_scale(image: Image, most: float, closest_px: int) -> float:
@@ -171,21 +191,18 @@ def scores_at(boxes_xyxy: Boxes, seen: Seen) -> Scores:
     return np.asarray(there.max(axis=1), np.float32)
 
 
-def with_company(
-    seen: Seen, look: Callable[[float], Seen], company: tuple[tuple[float, float], ...], most: float
-) -> Seen:
-    """What was seen, and what is seen in the whole image where a sure face is small.
+def company_scales(seen: Seen, company: Company, most: float) -> set[float]:
+    """Factors by which the whole image is enlarged to be looked at, where a sure face in it is small.
 
     Args:
         seen: What was seen.
-        look: What CenterFace sees in the image enlarged by a factor.
         company: When, and how close.
         most: Largest factor.
     """
     boxes, scores = seen
     heights_px = size_wh(boxes[scores >= _SURE])[:, 1]
     scales = {min(scale, most) for below_px, scale in company if (heights_px < below_px).any()}
-    return fused(seen, *(look(scale) for scale in sorted(scales) if scale == 1 or scale >= _LEAST_CLOSER))
+    return {scale for scale in scales if scale == 1 or scale >= _LEAST_CLOSER}
 
 
 def with_credit(scores: Scores) -> Scores:

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -42,6 +42,21 @@ class Detector(Protocol):
         Returns:
             Faces in pixels of that image, label "face" (or "nsfw"), source the detector's name without its argument.
         """
+        ...
+
+
+@runtime_checkable
+class Together(Protocol):
+    """A detector that can look at several images at a time.
+
+    Attributes:
+        at_once: How many, where it runs; 1 where that gains nothing.
+    """
+
+    at_once: int
+
+    def detect_all(self, images_rgb: Sequence[Image]) -> list[Faces]:
+        """What `Detector.detect` finds in each."""
         ...
 
 

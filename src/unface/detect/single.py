@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unface import weights
+from unface.detect.batches import Detection, Question, together
 from unface.detect.detector import Image
 from unface.detect.looks import Seen, first_and_reduced, fused, in_image, is_whole, resized, tiles
-from unface.detect.network import Network
+from unface.detect.network import CPU, Network
 from unface.faces import Faces
 
 
@@ -37,17 +38,32 @@ class SingleNetwork(ABC):
         height, width = image_rgb.shape[:2]
         return Faces.make(boxes, scores, source=self.name).clipped(width, height)
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether a CPU computes."""
+        return self._network.provider == CPU
+
+    @property
+    def most_pixels(self) -> int:
+        """How many are seen at once: on a CPU some windows, whose calls cost more than they do; else some images."""
+        return 1 << 16 if self.on_cpu else 1 << 22
+
     def look(self, image_rgb: Image, scale: float) -> Seen:
         """Boxes in pixels of the given image, and scores, from the image resized by `scale`; no two of one face."""
+        (seen,) = together([self.looking(image_rgb, scale)])
+        return seen
+
+    def looking(self, image_rgb: Image, scale: float) -> Detection[Seen]:
+        """The steps of `look`."""
         seen = resized(image_rgb, scale)
         height, width = seen.shape[:2]
-        parts = []
-        for tile in tiles(width, height):
-            x0, y0, x1, y1 = tile
-            boxes, scores = self.see(seen[None, y0:y1, x0:x1], self.floor)[0]
+        parts = tiles(width, height)
+        answers = yield Question(self, [seen[y0:y1, x0:x1] for x0, y0, x1, y1 in parts], self.floor)
+        found = []
+        for tile, (boxes, scores) in zip(parts, answers, strict=True):
             whole = is_whole(boxes, tile, width, height)
-            parts.append((boxes[whole] + np.array([x0, y0, x0, y0], np.float32), scores[whole]))
-        boxes, scores = fused(*parts)
+            found.append((boxes[whole] + np.array([*tile[:2]] * 2, np.float32), scores[whole]))
+        boxes, scores = fused(*found)
         return in_image(boxes, seen, image_rgb), scores
 
     @abstractmethod

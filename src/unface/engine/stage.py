@@ -1,8 +1,8 @@
 """What a stage is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -48,3 +48,17 @@ class Stage(Protocol):
 
     def failed(self, item: Item) -> Mapping[str, Any] | None:
         """The row of an image that failed; None where the table holds no such row."""
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """A stage that can process several images at a time.
+
+    Attributes:
+        at_once: How many; set by `setup`.
+    """
+
+    at_once: int
+
+    def process_group(self, items: Sequence[Item]) -> list[Outcome | Exception]:
+        """What `Stage.process` makes of each, or why it fails: one that fails leaves the others alone."""

@@ -1,17 +1,18 @@
-"""A worker's work: one shard, image by image. The same for every executor."""
+"""A worker's work: one shard, image by image or in groups. The same for every executor."""
 
 import errno
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from unface.engine.ledger import Done, Ledger
-from unface.engine.shards import Shard
-from unface.engine.stage import Stage
+from unface.engine.shards import Item, Shard
+from unface.engine.stage import Grouping, Outcome, Stage
 from unface.errors import ImageError, InputError, UnfaceError, one_line
 
 FATAL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
@@ -88,28 +89,16 @@ def do_task(stage: Stage, ledger: Ledger, task: Task, tell: Callable[[Event], No
     failures: list[dict[str, str]] = []
     try:
         good = ledger.good_rows(task.shard) if task.retry and task.shard.part.images is not None else {}
-        for item in stage.items(task.shard):
-            if item.image_id in good:
-                rows.append(good[item.image_id])
-                tally.count()
+        for item, made in _made(stage, task, good, tell):
+            if isinstance(made, Outcome):
+                rows.append(made.row)
+                tally.count(made.faces, made.bytes_in, made.bytes_out)
                 continue
-            if task.careful:
-                tell(Begun(item.image_id))
-            try:
-                if item.image_id in task.crashed:
-                    raise WorkerDied(task.crashed[item.image_id])
-                if item.refused:
-                    raise ImageError(item.refused)
-                outcome = stage.process(item)
-            except Exception as error:
-                _raise_if_fatal(error)
-                failures.append(failure(item.image_id, stage.name, error))
-                if (row := stage.failed(item)) is not None:
-                    rows.append(row)
-                tally.count(failed=1)
-                continue
-            rows.append(outcome.row)
-            tally.count(outcome.faces, outcome.bytes_in, outcome.bytes_out)
+            _raise_if_fatal(made)
+            failures.append(failure(item.image_id, stage.name, made))
+            if (row := stage.failed(item)) is not None:
+                rows.append(row)
+            tally.count(failed=1)
     except Exception as error:
         _raise_if_fatal(error)
         name = task.shard.part.name or f"part {task.shard.index}"
@@ -118,6 +107,38 @@ def do_task(stage: Stage, ledger: Ledger, task: Task, tell: Callable[[Event], No
     seconds = time.perf_counter() - started
     facts = {**tally.totals, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes()}
     return ledger.record(task.shard, stage.schema, rows, failures, facts)
+
+
+def _made(
+    stage: Stage, task: Task, good: Mapping[str, Mapping[str, Any]], tell: Callable[[Event], None]
+) -> Iterator[tuple[Item, Outcome | Exception]]:
+    """Each image of a shard, in order, with what the stage made of it, or why it failed."""
+    grouping = stage if isinstance(stage, Grouping) and stage.at_once > 1 and not task.careful else None
+    items = stage.items(task.shard)
+    while group := list(islice(items, grouping.at_once if grouping else 1)):
+        known = [_known(item, task, good) for item in group]
+        unknown = [item for item, answer in zip(group, known, strict=True) if answer is None]
+        if task.careful:
+            for item in unknown:
+                tell(Begun(item.image_id))
+        made = iter(grouping.process_group(unknown) if grouping else [_processed(stage, item) for item in unknown])
+        yield from ((item, answer or next(made)) for item, answer in zip(group, known, strict=True))
+
+
+def _known(item: Item, task: Task, good: Mapping[str, Mapping[str, Any]]) -> Outcome | Exception | None:
+    """What is known of an image before it is processed: its row of an earlier run, or why it fails."""
+    if item.image_id in good:
+        return Outcome(good[item.image_id])
+    if item.image_id in task.crashed:
+        return WorkerDied(task.crashed[item.image_id])
+    return ImageError(item.refused) if item.refused else None
+
+
+def _processed(stage: Stage, item: Item) -> Outcome | Exception:
+    try:
+        return stage.process(item)
+    except Exception as error:
+        return error
 
 
 class _Tally:
