@@ -400,7 +400,7 @@ def test_an_honest_photo_passes_and_is_measured(session, tmp_path):
     (row,) = pq.read_table(dst / "verify.parquet").to_pylist()
     (face,) = row["faces"]
     assert face["sigma_px"] == pytest.approx(face["least_sigma_px"], rel=0.25)
-    assert (face["values_left"], face["values"]) == (3 * 64, 3 * 100 * 120)
+    assert (face["values_left"], face["values"]) == (3 * 16, 3 * 100 * 120)
     assert row["change_outside"] == 0
 
 

@@ -3,6 +3,7 @@
 Pure: arrays in, arrays out. What each method keeps, and why, is in ``docs/obfuscation.md``.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -29,8 +30,11 @@ PRESETS = ("safe", "paper", "imagenet")
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
 COLORS = {"mean": (124, 116, 104), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
-_SAFE_CELLS = 8
+_COLOR_CHANNELS = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3, "CMYK": 4}
+_SAFE_CELLS = 4
 _SMALLEST_CELL_PX = 4
+_SHARED_NOISE, _OWN_NOISE = 64, 16  # levels, of 8 bits
+_GREY_RANGE = 8  # of the channels of a colour that is taken for grey
 _SAFE_SIGMA_PER_DIAGONAL = 0.15
 _SAFE_SIGMA_PX = 3.0
 _SAFE_FEATHER_PER_DIAGONAL = 0.1
@@ -141,11 +145,40 @@ def obfuscate(pixels: NDArray[Any], boxes_xyxy: ArrayLike, obfuscation: Obfuscat
     elif obfuscation.method == "mosaic":
         weight, touched = _mosaic(canvas, boxes, obfuscation.cells)
     elif obfuscation.preset == "safe":
-        weight, touched = _safe_blur(canvas, boxes)
+        weight, touched = _safe_blur(canvas, boxes, mode)
     else:
         original = pixels if pixels.ndim == 3 else pixels[:, :, None]
         weight, touched = _published_blur(canvas, original, boxes, obfuscation.preset == "paper")
     return Obfuscated(result, weight, touched)
+
+
+def paint_cells(
+    pixels: NDArray[Any], boxes_xyxy: ArrayLike, obfuscation: Obfuscation, mode: str = "RGB"
+) -> NDArray[Any]:
+    """All that a mosaic or a safe blur ever uses of the faces: the cells of both, and the noise of the latter.
+
+    Args:
+        pixels: As for `obfuscate`.
+        boxes_xyxy: Likewise.
+        obfuscation: A mosaic or a safe blur.
+        mode: Likewise.
+
+    Returns:
+        A new image whose faces are cells, for a safe blur not yet blurred.
+
+    Raises:
+        ImageError: As `obfuscate`.
+    """
+    _check_pixels(pixels, mode)
+    boxes = _check_boxes(boxes_xyxy, obfuscation)
+    result = pixels.copy(order="K")
+    canvas = result if result.ndim == 3 else result[:, :, None]
+    if obfuscation.method == "mosaic":
+        _mosaic(canvas, boxes, obfuscation.cells)
+    else:
+        faces, full_wh = _faces(_size_wh(canvas), boxes)
+        _paint_safe_cells(canvas, faces, full_wh, mode)
+    return result
 
 
 def reach(boxes_xyxy: ArrayLike, obfuscation: Obfuscation, size_wh: Size) -> Rectangles:
@@ -175,7 +208,7 @@ def reach(boxes_xyxy: ArrayLike, obfuscation: Obfuscation, size_wh: Size) -> Rec
         faces, full_wh = _faces(size_wh, boxes)
         if obfuscation.preset != "safe":
             return faces
-        looked_at = _safe_areas(faces, full_wh, size_wh)[3]
+        looked_at = _safe_areas(faces, full_wh, size_wh)[2]
     return np.array([hull for hull, _ in _clusters(looked_at)], np.int64).reshape(-1, 4)
 
 
@@ -194,7 +227,7 @@ def averages_left(boxes_xyxy: ArrayLike, obfuscation: Obfuscation, size_wh: Size
         One number per face that lies in the image at all, shape (M,); each colour has a value per channel.
 
     >>> averages_left([[0, 0, 64, 64], [0, 0, 12, 12]], Obfuscation(), (640, 480))
-    array([64,  9])
+    array([16,  9])
     """
     faces, full_wh = _faces(size_wh, _check_boxes(boxes_xyxy, obfuscation))
     sides_wh = faces[:, 2:] - faces[:, :2]
@@ -254,20 +287,19 @@ def _mosaic(canvas: Pixels, boxes: Boxes, cells: int) -> tuple[float, Rectangles
     return 1.0, faces
 
 
-def _safe_blur(canvas: Pixels, boxes: Boxes) -> tuple[float, Rectangles]:
-    """Cell averages, blurred with what surrounds them; nothing else of a face is left to be mixed in."""
+def _safe_blur(canvas: Pixels, boxes: Boxes, mode: str) -> tuple[float, Rectangles]:
+    """Cell averages with noise, blurred each face by itself; nothing else of a face is left to be mixed in."""
     faces, full_wh = _faces(_size_wh(canvas), boxes)
-    _paint_cells(canvas, faces, _safe_edges(faces, full_wh))
-    sigmas, feathers, touched, areas = _safe_areas(faces, full_wh, _size_wh(canvas))
+    _paint_safe_cells(canvas, faces, full_wh, mode)
+    sigmas, feathers, touched = _safe_areas(faces, full_wh, _size_wh(canvas))
+    painted = [_cut(canvas, face).copy(order="C") for face in faces]
     weight = 1.0
-    for hull, members in _clusters(areas):
-        painted = _cut(canvas, hull).copy(order="C")
-        for i in sorted(members, key=lambda i: float(sigmas[i])):
-            area = _cut(painted, _within(areas[i], hull))
-            layer = _gaussian_blur(area, _within(touched[i], areas[i]), float(sigmas[i]))
-            feather = _feather(faces[i], touched[i], float(feathers[i]), canvas.shape[2])
-            _mix(_cut(canvas, touched[i]), layer, feather)
-            weight = min(weight, float(_cut(feather, _within(faces[i], touched[i])).min()))
+    for i in np.argsort(sigmas, kind="stable").tolist():
+        inside = _within(faces[i], touched[i])
+        layer = _gaussian_blur(_extended(painted[i], inside, touched[i]), float(sigmas[i]))
+        feather = _feather(faces[i], touched[i], float(feathers[i]), canvas.shape[2])
+        _mix(_cut(canvas, touched[i]), layer, feather)
+        weight = min(weight, float(_cut(feather, inside).min()))
     return weight, touched
 
 
@@ -376,7 +408,7 @@ def _mosaic_edges(faces: Rectangles, full_wh: NDArray[np.float64], cells: int) -
 
 
 def _even_edges(side_px: int, full_px: float) -> NDArray[np.int64]:
-    """At most 8 cells along a side, none below 4 px, none finer than an eighth of the face's full side."""
+    """At most 4 cells along a side, none below 4 px, none finer than a quarter of the face's full side."""
     cells = int(max(1, side_px // max(_SMALLEST_CELL_PX, full_px / _SAFE_CELLS)))
     return np.arange(cells + 1) * side_px // cells
 
@@ -388,8 +420,12 @@ def _square_edges(side_px: int, cell_px: float) -> NDArray[np.int64]:
     return np.append(starts, side_px)
 
 
-def _paint_cells(canvas: Pixels, faces: Rectangles, edges: Sequence[Edges]) -> None:
-    """Replace each cell by its average.
+def _paint_safe_cells(canvas: Pixels, faces: Rectangles, full_wh: NDArray[np.float64], mode: str) -> None:
+    _paint_cells(canvas, faces, _safe_edges(faces, full_wh), noisy_channels=_COLOR_CHANNELS[mode])
+
+
+def _paint_cells(canvas: Pixels, faces: Rectangles, edges: Sequence[Edges], noisy_channels: int = 0) -> None:
+    """Replace each cell by its average, with noise in the first channels.
 
     Where faces overlap, the coarser cells stand, and a cell cut by them takes their colour: every average
     that survives is one of a whole cell, and no pixel is in two of them, so that overlapping grids
@@ -398,7 +434,7 @@ def _paint_cells(canvas: Pixels, faces: Rectangles, edges: Sequence[Edges]) -> N
     painted = np.zeros(canvas.shape[:2] if len(faces) > 1 else (0, 0), np.uint8)
     for i in sorted(range(len(faces)), key=lambda i: -_cell_area(edges[i])):
         region, done = _cut(canvas, faces[i]), _cut(painted, faces[i])
-        averages = _cell_averages(region, done, edges[i])
+        averages = _with_noise(_cell_averages(region, done, edges[i]), noisy_channels)
         rows, columns = _lengths(edges[i])
         filled = np.repeat(np.repeat(averages, rows, 0), columns, 1)
         region[...] = np.where(done[:, :, None], region, filled) if done.any() else filled
@@ -430,6 +466,28 @@ def _cell_averages(region: Pixels, done: NDArray[np.uint8], edges: Edges) -> Pix
     return averages
 
 
+def _with_noise(averages: Pixels, channels: int) -> Pixels:
+    """Averages moved by up to 64 levels alike in all of the first channels, and, if not all are grey, by 16 in each.
+
+    The moves are drawn by a hash of the averages, sorted: the same picture gives the same result, also turned, and
+    another picture of the same face gives another one.
+    """
+    if not channels:
+        return averages
+    colors, cells = np.unique(averages.reshape(-1, averages.shape[2]), axis=0, return_inverse=True)
+    digest = hashlib.shake_256(colors.astype("<u2").tobytes()).digest(len(colors) * (1 + channels))
+    draws = np.frombuffer(digest, np.uint8).reshape(len(colors), -1).astype(np.int64)
+    shared, own = ((2 * most + 1) * draws // 256 - most for most in (_SHARED_NOISE, _OWN_NOISE))
+    highest = int(np.iinfo(averages.dtype).max)
+    scale = highest // 255
+    if np.ptp(colors[:, :channels], axis=1).max() <= _GREY_RANGE * scale:
+        own[:] = 0  # a grey photo stays grey
+    noise = (shared[:, :1] + own[:, 1:]) * scale
+    noisy = colors.copy()
+    noisy[:, :channels] = np.clip(colors[:, :channels] + noise, 0, highest)
+    return noisy[cells.reshape(-1)].reshape(averages.shape)
+
+
 def _cell_sums(region: Pixels, edges: Edges) -> NDArray[np.int64]:
     """Exact sums over cells, shape (rows, columns, C)."""
     import cv2
@@ -446,22 +504,26 @@ def _cell_sums(region: Pixels, edges: Edges) -> NDArray[np.int64]:
 
 def _safe_areas(
     faces: Rectangles, full_wh: NDArray[np.float64], size_wh: Size
-) -> tuple[NDArray[np.float64], NDArray[np.float64], Rectangles, Rectangles]:
-    """For each face the sigma of its blur, the width of its feather, what is touched, and what the blur looks at."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Rectangles]:
+    """For each face the sigma of its blur, the width of its feather, and what is touched."""
     diagonals = np.hypot(full_wh[:, 0], full_wh[:, 1])
     sigmas = np.maximum(_SAFE_SIGMA_PER_DIAGONAL * diagonals, _SAFE_SIGMA_PX) * _CUT_LOSS
     feathers = np.maximum(np.ceil(_SAFE_FEATHER_PER_DIAGONAL * diagonals), _SAFE_FEATHER_PX)
-    touched = _grown(faces, feathers, size_wh)
-    return sigmas, feathers, touched, _grown(touched, _reach_px(sigmas), size_wh)
+    return sigmas, feathers, _grown(faces, feathers, size_wh)
 
 
-def _reach_px(sigmas_px: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far the reduced Gaussian looks: where it is cut, and two of the largest blocks."""
-    return np.ceil((_CUT_SIGMAS + 2 / _REDUCED_SIGMA_PX) * sigmas_px) + 2
+def _extended(face: Pixels, inside: NDArray[np.int64], touched: NDArray[np.int64]) -> Pixels:
+    """A face, `inside` what is touched, continued to all of that: its border replicates."""
+    import cv2
+
+    x0, y0, x1, y1 = inside.tolist()
+    width, height = (touched[2:] - touched[:2]).tolist()
+    extended = cv2.copyMakeBorder(face, y0, height - y1, x0, width - x1, cv2.BORDER_REPLICATE)
+    return np.asarray(extended).reshape(height, width, -1)
 
 
-def _gaussian_blur(source: Pixels, inner: NDArray[np.int64], sigma_px: float) -> NDArray[np.float32]:
-    """A Gaussian of at least `sigma_px`, computed on block averages, for the inner rectangle of the source.
+def _gaussian_blur(source: Pixels, sigma_px: float) -> NDArray[np.float32]:
+    """A Gaussian of at least `sigma_px`, computed on block averages.
 
     With blocks of b px the variance is that of the Gaussian plus b^2 / 12 (averaging) and about b^2 / 6
     (linear interpolation): never less than asked for. Borders replicate.
@@ -475,14 +537,8 @@ def _gaussian_blur(source: Pixels, inner: NDArray[np.int64], sigma_px: float) ->
     padded = cv2.copyMakeBorder(source, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE)
     averages = cv2.resize(padded, (blocks_x, blocks_y), interpolation=cv2.INTER_AREA).astype(np.float32)
     blurred = cv2.GaussianBlur(averages, (taps_x, taps_y), sigma_x, None, sigma_y, cv2.BORDER_REPLICATE)
-    x0, y0, x1, y1 = inner.tolist()
-    from_y, to_y = max(y0 // step_y - 1, 0), min((y1 - 1) // step_y + 2, blocks_y)
-    from_x, to_x = max(x0 // step_x - 1, 0), min((x1 - 1) // step_x + 2, blocks_x)
-    size = (to_x - from_x) * step_x, (to_y - from_y) * step_y
-    large = cv2.resize(blurred[from_y:to_y, from_x:to_x], size, interpolation=cv2.INTER_LINEAR)
-    frame = np.array([from_x * step_x, from_y * step_y, 0, 0])
-    shaped = np.asarray(large, np.float32).reshape(size[1], size[0], channels)
-    return _cut(shaped, _within(inner, frame))
+    large = cv2.resize(blurred, (blocks_x * step_x, blocks_y * step_y), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large, np.float32).reshape(blocks_y * step_y, -1, channels)[:height, :width]
 
 
 def _reduction(side_px: int, sigma_px: float) -> tuple[int, int, float, int]:

@@ -49,7 +49,9 @@ def residual_weights(
     return weights
 
 
-def effective_sigma(original: Pixels, published: Pixels, box_xyxy: NDArray[np.floating[Any]]) -> float | None:
+def effective_sigma(
+    original: Pixels, published: Pixels, box_xyxy: NDArray[np.floating[Any]], painted: Pixels | None = None
+) -> float | None:
     """Sigma in pixels of the Gaussian which, applied to the original, comes closest to what was published in a box.
 
     Means are left out of the comparison. A cell average of side s counts as about 0.3 to 0.5 s, a single colour as
@@ -59,12 +61,12 @@ def effective_sigma(original: Pixels, published: Pixels, box_xyxy: NDArray[np.fl
         original: Upright pixels before.
         published: Upright pixels after, same shape and dtype.
         box_xyxy: One face, shape (4,).
+        painted: What the method blurs instead of the original, in the box alone; same shape and dtype. Of the two, what
+            explains the published pixels better is taken for what was blurred.
 
     Returns:
         None where the box is under 16 px or too flat to tell one blur from another.
     """
-    import cv2
-
     height, width = original.shape[:2]
     box = np.asarray(box_xyxy, np.float32)[None]
     inner = outer_pixels(box, width, height)
@@ -73,17 +75,36 @@ def effective_sigma(original: Pixels, published: Pixels, box_xyxy: NDArray[np.fl
     side = float((inner[0, 2:] - inner[0, :2]).max())
     outer = outer_pixels(enlarge(inner.astype(np.float32), side), width, height)[0]
     factor = min(1.0, _REDUCED_PX / side)
-    size = tuple(max(1, round(float(length) * factor)) for length in outer[2:] - outer[:2])
-    before, after = (
-        cv2.resize(_grey(_cut(pixels, outer)), size, interpolation=cv2.INTER_AREA) for pixels in (original, published)
-    )
     x0, y0, x1, y1 = np.rint((inner[0] - outer[[0, 1, 0, 1]]) * factor).astype(int).tolist()
-    wanted = _centred(after[y0:y1, x0:x1])
-    blurred = [_centred(cv2.GaussianBlur(before, (0, 0), float(sigma))[y0:y1, x0:x1]) for sigma in _SIGMAS_PX]
+    within = np.s_[y0:y1, x0:x1]
+    before, wanted = (_reduced(_cut(pixels, outer), factor) for pixels in (original, published))
+    errors = _errors(before, wanted[within], within)
+    if painted is not None and errors is not None:
+        cells = _reduced(_cut(painted, outer), factor)[within]
+        explained = _errors(cells, wanted[within], np.s_[:, :])
+        if explained is not None and explained.min() < errors.min():
+            errors = explained
+    return None if errors is None else float(_refined(errors) / factor)
+
+
+def _reduced(pixels: Pixels, factor: float) -> NDArray[np.float32]:
+    import cv2
+
+    size = tuple(max(1, round(length * factor)) for length in pixels.shape[1::-1])
+    return np.asarray(cv2.resize(_grey(pixels), size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _errors(source: Pixels, wanted: Pixels, within: tuple[slice, slice]) -> NDArray[np.float32] | None:
+    """How far a part of the source, blurred by each of the sigmas, is from what is wanted there; None if it is flat."""
+    import cv2
+
+    blurred = [
+        _centred(cv2.GaussianBlur(source, (0, 0), float(sigma), borderType=cv2.BORDER_REPLICATE)[within])
+        for sigma in _SIGMAS_PX
+    ]
     if float(np.square(blurred[0] - blurred[-4]).mean()) < MIN_DETAIL:
         return None
-    errors = np.array([np.square(layer - wanted).mean() for layer in blurred])
-    return float(_refined(errors) / factor)
+    return np.array([np.square(layer - _centred(wanted)).mean() for layer in blurred], np.float32)
 
 
 def change_outside(

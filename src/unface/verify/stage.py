@@ -16,7 +16,7 @@ from unface.engine import Item, Outcome, Shard
 from unface.errors import InputError
 from unface.faces import FaceRow, Faces
 from unface.images import Photo
-from unface.obfuscate.methods import Obfuscation, averages_left, obfuscate, reach
+from unface.obfuscate.methods import Obfuscation, averages_left, paint_cells, reach
 from unface.verify.beside import differences
 from unface.verify.chain import BROKEN
 from unface.verify.pixels import change_outside, effective_sigma, residual_weights
@@ -66,7 +66,8 @@ MAX_RESIDUAL = 0.3
 photos, encoded anew, blur `safe` measured up to .05, overlay .14, mosaic .25."""
 
 MIN_SIGMA = 0.7
-"""A smaller share of the promised sigma is a leak. On the same photos `safe` measured .81 and more, 1 % under .99."""
+"""A smaller share of the promised sigma is a leak. On 247 faces of such photos `safe` measured .78 and more, 1 % under
+.90; with a third of its sigma .42 and less."""
 
 MAX_CHANGE = {"exact": 0.0, "blocks": 0.0, "lossy": 24.0}
 """Largest change, in levels, where nothing should have been changed."""
@@ -310,16 +311,18 @@ def _measured(
     """What the published pixels say of each face that lies in the image."""
     original, published = before.upright(), after.upright()
     boxes = faces.clipped(*before.upright_size).boxes_xyxy
-    allowed = None
+    allowed = cells = None
     if obfuscation.method == "mosaic":
-        allowed = obfuscate(original, faces.boxes_xyxy, obfuscation, before.mode).pixels
+        allowed = paint_cells(original, faces.boxes_xyxy, obfuscation, before.mode)
+    elif obfuscation.preset == "safe":
+        cells = paint_cells(original, faces.boxes_xyxy, obfuscation, before.mode)
     channels = 1 if original.ndim == 2 else original.shape[2]
     pixels = averages_left(boxes, Obfuscation("none"), before.upright_size)
     averages = averages_left(faces.boxes_xyxy, obfuscation, before.upright_size)
     columns = zip(
         boxes.tolist(),
         residual_weights(original, published, boxes, allowed),
-        [effective_sigma(original, published, box) for box in boxes],
+        [effective_sigma(original, published, box, cells) for box in boxes],
         least_sigma_px(boxes, obfuscation),
         pixels.tolist(),
         averages.tolist(),

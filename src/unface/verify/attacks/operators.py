@@ -21,7 +21,8 @@ Matrices = NDArray[np.float64]
 """One square matrix per face, shape (N, FRAME_PX, FRAME_PX)."""
 
 _MASK_MARGIN = 0.1
-_SAFE_CELLS = 8
+_SAFE_CELLS = 4
+_SHARED_NOISE, _OWN_NOISE = 64 / 255, 16 / 255
 _AXES = (1, 0)
 """Rows of a picture are y, its columns x; boxes have x first."""
 
@@ -35,15 +36,25 @@ class Operator:
         gaussians: Blur along y and x; None where nothing is blurred.
         weight: Of the blurred layer, shape (N, FRAME_PX, FRAME_PX).
         constant: Whether the box is one colour, whatever was there.
+        noisy: Whether noise is added to the averages.
     """
 
     averages: tuple[Matrices, Matrices] | None
     gaussians: tuple[Matrices, Matrices] | None
     weight: NDArray[np.float64]
     constant: bool = False
+    noisy: bool = False
 
-    def __call__(self, frames: "torch.Tensor") -> "torch.Tensor":
-        """What is published of frames of shape (N, 3, FRAME_PX, FRAME_PX), same dtype."""
+    def __call__(self, frames: "torch.Tensor", rng: np.random.Generator | None = None) -> "torch.Tensor":
+        """What is published of frames.
+
+        Args:
+            frames: Levels of 0 to 1, shape (N, 3, FRAME_PX, FRAME_PX).
+            rng: Draws the noise of a method that has some; without it, what is published on average.
+
+        Returns:
+            Same shape and dtype.
+        """
         import torch
 
         def tensor(values: NDArray[np.float64]) -> torch.Tensor:
@@ -56,6 +67,8 @@ class Operator:
         if self.averages is not None:
             down, across = map(tensor, self.averages)
             painted = inside * (down @ frames @ across.transpose(-1, -2)) + (1 - inside) * frames
+        if self.noisy and rng is not None:
+            painted = painted + torch.as_tensor(_noise(len(frames), rng), dtype=frames.dtype)
         if self.gaussians is None:
             return painted
         down, across = map(tensor, self.gaussians)
@@ -67,7 +80,7 @@ class Operator:
         averages, gaussians = (
             None if pair is None else (pair[0][places], pair[1][places]) for pair in (self.averages, self.gaussians)
         )
-        return Operator(averages, gaussians, self.weight[places], self.constant)
+        return Operator(averages, gaussians, self.weight[places], self.constant, self.noisy)
 
 
 def operator_of(obfuscation: Obfuscation, boxes_xyxy: Boxes, largest_px: NDArray[np.float32]) -> Operator:
@@ -88,10 +101,12 @@ def operator_of(obfuscation: Obfuscation, boxes_xyxy: Boxes, largest_px: NDArray
         return Operator(_averages(_square_cells(full_wh, obfuscation.cells)), None, none)
     diagonals = np.hypot(full_wh[:, 0], full_wh[:, 1])
     if obfuscation.preset == "safe":
-        gaussians = _gaussians(np.maximum(0.15 * diagonals, 3), full_wh)
+        down, across = (matrix @ _border_continued() for matrix in _gaussians(np.maximum(0.15 * diagonals, 3), full_wh))
+        gaussians = down, across
         feathers = np.maximum(np.ceil(0.1 * diagonals), 2)
         down, across = (_feather(feathers, full_wh[:, axis]) for axis in _AXES)
-        return Operator(_averages(_even_cells(full_wh)), gaussians, down[:, :, None] * across[:, None, :])
+        weight = down[:, :, None] * across[:, None, :]
+        return Operator(_averages(_even_cells(full_wh)), gaussians, weight, noisy=True)
     sizes = diagonals if obfuscation.preset == "paper" else full_wh.max(axis=1)
     scale = sizes / full_wh.max(axis=1) if obfuscation.preset == "paper" else np.ones(len(sizes))
     gaussians = _gaussians(0.1 * np.maximum(largest_px * scale, 1), full_wh)
@@ -111,7 +126,7 @@ def blur_sigmas(obfuscation: Obfuscation, boxes_xyxy: Boxes, largest_px: NDArray
         cells = np.maximum(np.ceil(full_wh.max(axis=1) / obfuscation.cells), 4)
         return np.asarray(cells[:, None] * steps / np.sqrt(12), np.float64)
     if obfuscation.preset == "safe":
-        cells_px = full_wh[:, ::-1] / 8
+        cells_px = full_wh[:, ::-1] / _SAFE_CELLS
         both = np.hypot(np.maximum(0.15 * diagonals, 3)[:, None], cells_px / np.sqrt(12))
         return np.asarray(both * steps, np.float64)
     if obfuscation.method == "blur":
@@ -137,6 +152,23 @@ def _gaussians(sigmas_px: NDArray[np.float64], full_wh: NDArray[np.float32]) -> 
     """Along y and x; sigmas are in pixels of the image."""
     down, across = (gaussian_matrices(sigmas_px * BOX_PX / full_wh[:, axis]) for axis in _AXES)
     return down, across
+
+
+def _border_continued() -> NDArray[np.float64]:
+    """Pixels outside the box become the nearest one in it, shape (FRAME_PX, FRAME_PX)."""
+    nearest = np.clip(np.arange(FRAME_PX), MARGIN_PX, MARGIN_PX + BOX_PX - 1)
+    return np.asarray(nearest[:, None] == np.arange(FRAME_PX), np.float64)
+
+
+def _noise(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """What the safe blur adds to the cells of a box, shape (count, 3, FRAME_PX, FRAME_PX), 0 around it."""
+    cells = (count, 3, _SAFE_CELLS, _SAFE_CELLS)
+    moves = rng.uniform(-_SHARED_NOISE, _SHARED_NOISE, (count, 1, *cells[2:])) + rng.uniform(
+        -_OWN_NOISE, _OWN_NOISE, cells
+    )
+    side_px = BOX_PX // _SAFE_CELLS
+    filled = moves.repeat(side_px, axis=2).repeat(side_px, axis=3)
+    return np.pad(filled, [(0, 0), (0, 0), (MARGIN_PX, MARGIN_PX), (MARGIN_PX, MARGIN_PX)])
 
 
 def _even_cells(full_wh: NDArray[np.float32]) -> list[list[NDArray[np.float64]]]:

@@ -47,7 +47,7 @@ def train_parrot(originals: Frames, operator: Operator, seed: int, steps: int = 
         for _ in range(steps):
             places = generator.permutation(len(faces))[:BATCH]
             hides = operator.take(places)
-            views = [network(_boxes(hides(_view(faces[places], generator)), generator)) for _ in range(2)]
+            views = [network(_boxes(hides(_view(faces[places], generator), generator), generator)) for _ in range(2)]
             optimizer.zero_grad()
             _contrast(*views).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
