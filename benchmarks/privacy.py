@@ -37,6 +37,7 @@ TREATMENTS = {
     "mosaic 16": Obfuscation("mosaic", cells=16),
     "overlay": Obfuscation("overlay"),
 }
+PHOTOS = {"demo photos": "demo_faces", "WIDER FACE val": "face/WIDER_val"}
 DATA = Path(os.environ.get("UNFACE_TEST_DATA", "data"))
 
 
@@ -57,30 +58,29 @@ def detected(image: np.ndarray, name: str = "cascade") -> Faces:
 
 
 def attacks(faces: int) -> None:
-    """All attacks on faces of WIDER FACE's validation photos and of the demo photos."""
-    collection = subjects.Collection(
-        TREATMENTS, Obfuscation(), identity.find_landmarks(), faces, np.random.default_rng(0)
-    )
-    for _, image in photos("demo_faces", "face/WIDER_val"):
-        found = detected(image)
-        if len(found):
-            collection.add(image, None, found.boxes_xyxy)
-        if collection.is_full:
-            break
-    gathered = collection.subjects()
-    print(f"# {len(gathered)} faces, {gathered.passed_over} passed over", file=sys.stderr)
+    """All attacks on faces of the demo photos, and on faces of WIDER FACE's validation photos; one JSON line each."""
     embedder = identity.make_embedder(identity.DLIB)
-    rows = []
-    for row in battery.attack(gathered, embedder, 0, lambda line: print("#", line, file=sys.stderr, flush=True)):
-        rows.append(row.record())
-        print(json.dumps(rows[-1]), flush=True)
+    for data, folder in PHOTOS.items():
+        collection = subjects.Collection(
+            TREATMENTS, Obfuscation(), identity.find_landmarks(), faces, np.random.default_rng(0)
+        )
+        for _, image in photos(folder):
+            found = detected(image)
+            if len(found):
+                collection.add(image, None, found.boxes_xyxy)
+            if collection.is_full:
+                break
+        gathered = collection.subjects()
+        print(f"# {data}: {len(gathered)} faces, {gathered.passed_over} passed over", file=sys.stderr)
+        for row in battery.attack(gathered, embedder, 0, lambda line: print("#", line, file=sys.stderr, flush=True)):
+            print(json.dumps({"data": data, **row.record()}), flush=True)
 
 
 def redetection(most_photos: int | None) -> None:
     """Share of hidden faces that detectors still take for faces."""
     writer = csv.writer(sys.stdout)
     writer.writerow(["data", "treatment", "detector", "score from", "seen", "faces", "share", "low", "high"])
-    for data, folder in (("demo photos", "demo_faces"), ("WIDER FACE val", "face/WIDER_val")):
+    for data, folder in PHOTOS.items():
         images = [(image, detected(image)) for _, image in islice(photos(folder), most_photos)]
         for name, treatment in TREATMENTS.items():
             for detector in (make_detector("cascade"), make_detector("yunet")):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unface.errors import InputError
-from unface.obfuscate.methods import Obfuscation, obfuscate
+from unface.obfuscate.methods import Obfuscation, obfuscate, paint_cells
 
 torch = pytest.importorskip("torch", reason="extra verify")
 
@@ -63,6 +63,9 @@ def test_operators_are_what_the_methods_do(name):
             for photo, box in zip(photos, boxes, strict=True)
         ]
     )
+    if name == "safe":  # with the noise that these photos get: their cells' averages are the noisy ones then
+        cells = [paint_cells(photo, box[None], METHODS[name]) for photo, box in zip(photos, boxes, strict=True)]
+        frames = np.array([frame_of(each, box) for each, box in zip(cells, boxes, strict=True)])
     largest = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     operator = operator_of(METHODS[name], boxes, largest)
     computed = operator(torch.as_tensor(frames.transpose(0, 3, 1, 2) / 255)).numpy().transpose(0, 2, 3, 1) * 255
@@ -70,6 +73,23 @@ def test_operators_are_what_the_methods_do(name):
     assert error.max() < 2.0
     if name != "none":
         assert error.max() < 0.2 * np.abs(frames - wanted).mean(axis=(1, 2, 3)).min()
+
+
+def test_an_attacker_draws_the_noise_that_the_method_has():
+    """Mean and spread of 400 draws at the middle of a flat face, against as many photos hidden."""
+    boxes, sizes = np.tile(BOX, (400, 1)), np.full(400, 112, np.float32)
+    photos = [np.full((240, 300, 3), (100, 120, 160), np.uint8) for _ in range(400)]
+    for photo, seed in zip(photos, range(400), strict=True):  # no two cells alike
+        tones = np.random.default_rng(seed).integers(0, 12, (4, 4, 3), np.uint8)
+        photo[70:182, 90:202] += tones.repeat(28, axis=0).repeat(28, axis=1)
+    hidden = np.array([obfuscate(photo, BOX[None], Obfuscation()).pixels[126, 146] for photo in photos], float)
+    hidden -= np.array([photo[70:182, 90:202].mean(axis=(0, 1)) for photo in photos])
+    operator = operator_of(Obfuscation(), boxes, sizes)
+    flat = torch.full((400, 3, FRAME_PX, FRAME_PX), 0.5, dtype=torch.float64)
+    drawn = operator(flat, np.random.default_rng(0))[:, :, FRAME_PX // 2, FRAME_PX // 2].numpy() * 255 - 127.5
+    assert np.abs(drawn.mean(axis=0)).max() < 3
+    assert np.abs(hidden.mean(axis=0)).max() < 3
+    np.testing.assert_allclose(np.cov(hidden.T), np.cov(drawn.T), rtol=0.3)
 
 
 def test_an_overlay_leaves_nothing_to_differentiate():
