@@ -2,9 +2,10 @@
 
     python benchmarks/detect_gpu.py --data DIR [--detector cascade …] [--device cuda] [--seconds 20]
 
-Decoded photos of DIR/imagenet_val go through each detector again and again, on the CPU and on the device; then images
-of one size through CenterFace alone, in batches of growing size. The share is that of nvidia-smi (`utilization.gpu`:
-part of the time in which a kernel ran), sampled five times a second.
+Decoded photos of DIR/imagenet_val go through each detector again and again: on the CPU and on the device one by one,
+and on the device in groups, as `unface detect` does; then images of one size through CenterFace alone, in batches of
+growing size. The share is that of nvidia-smi (`utilization.gpu`: part of the time in which a kernel ran), sampled five
+times a second.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import numpy as np
 from detection import object_photos
 from unface.detect import DEFAULT_DETECTOR, make_detector
 from unface.detect.centerface import CenterFace
+from unface.detect.detector import Together
 from unface.errors import InputError
 from unface.images import decode
 
@@ -51,6 +53,11 @@ def main() -> None:
             detector = make_detector(name, device=device)
             turns = itertools.cycle(photos)
             measure(name, device, lambda look=detector.detect, turns=turns: look(next(turns)), 1, options.seconds)
+        if isinstance(detector, Together) and detector.at_once > 1:
+            count = detector.at_once
+            groups = itertools.cycle([photos[at : at + count] for at in range(0, len(photos) - count + 1, count)])
+            what, look_at_all = f"{name}, {count} images at once", detector.detect_all
+            measure(what, device, lambda look=look_at_all, turns=groups: look(next(turns)), count, options.seconds)
     for batch in BATCHES:
         images = np.random.default_rng(0).integers(0, 255, (batch, SIDE_PX, SIDE_PX, 3), np.uint8)
         what = f"CenterFace, {batch} images of {SIDE_PX}x{SIDE_PX} at once"

@@ -24,6 +24,7 @@ class Progress:
     def _reset(self, name: str, images: int | None) -> None:
         self._name, self._images = name, images
         self._done = self._faces = self._failed = self._resumed = 0
+        self._printed = -1
         self._started = self._last_line = time.monotonic()
 
     @contextmanager
@@ -39,7 +40,8 @@ class Progress:
             self._bar = None
         else:
             yield
-            self._print_line()
+            if self._printed != self._done:
+                self._print_line()
 
     def advance(self, images: int, faces: int, failed: int, resumed: bool = False) -> None:
         """Count images that are done; `resumed` ones were done by an earlier run and do not count in the rate."""
@@ -63,7 +65,7 @@ class Progress:
         return told
 
     def _print_line(self) -> None:
-        self._last_line = time.monotonic()
+        self._last_line, self._printed = time.monotonic(), self._done
         total = "" if self._images is None else f" of {self._images}"
         print(f"{self._name}: {self._done}{total} images, {self._told()}", file=sys.stderr)
 
