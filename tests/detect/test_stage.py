@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from builders import EXAMPLES
+from unface.boxes import iou
 from unface.datasets import open_dataset
 from unface.detect import make_detector
 from unface.detect.cascade import Cascade
@@ -111,6 +112,13 @@ def assert_same(together, one_by_one):
             np.testing.assert_allclose(some.scores, same.scores, atol=5e-3)
 
 
+def assert_same_faces(some, same):
+    """Clear ones; other devices round otherwise."""
+    for mine, others in ((some, same), (same, some)):
+        for box in mine.boxes_xyxy[mine.scores >= 0.5]:
+            assert iou(box[None], others.boxes_xyxy).max() > 0.8
+
+
 @pytest.mark.parametrize("name", ["cascade", "cascade:thorough"])
 @pytest.mark.usefixtures("whole_images_together")
 def test_images_together_are_as_one_by_one(tmp_path, name):
@@ -171,9 +179,8 @@ def test_cuda_looks_at_images_in_groups(tmp_path):
     for stage in (on_gpu, on_cpu):
         stage.setup()
     assert on_gpu.at_once == detector.at_once > 1
-    together, alone_on_cpu = on_gpu.process_group(items), [alone(on_cpu, item) for item in items]
-    for mine, other in zip(together, alone_on_cpu, strict=True):
-        assert type(mine) is type(other)
-        if isinstance(mine, Outcome):
-            assert abs(mine.faces - other.faces) <= 2
-    assert_same(together, [alone(on_gpu, item) for item in items])
+    for others in ([alone(on_gpu, item) for item in items], [alone(on_cpu, item) for item in items]):
+        for mine, other in zip(on_gpu.process_group(items), others, strict=True):
+            assert type(mine) is type(other)
+            if isinstance(mine, Outcome):
+                assert_same_faces(FaceRow.from_record(mine.row).faces, FaceRow.from_record(other.row).faces)
