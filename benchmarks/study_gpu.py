@@ -84,10 +84,11 @@ def reference(name: str, options: argparse.Namespace) -> float:
     normalise = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), transforms.ToTensor(), normalise]
     dataset = ImageFolder(options.images, transforms.Compose(steps))
-    loader: Any = DataLoader(
-        dataset, options.batch, shuffle=True, num_workers=options.workers, pin_memory=True, drop_last=True
-    )
     device = torch.device(options.device)
+    pin = device.type == "cuda"
+    loader: Any = DataLoader(
+        dataset, options.batch, shuffle=True, num_workers=options.workers, pin_memory=pin, drop_last=True
+    )
     network = get_model(name, weights=None, num_classes=len(dataset.classes)).to(device).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     warm = max(1, options.steps // 10)

@@ -73,7 +73,7 @@ def test_a_gpu_that_is_not_there(root, tmp_path):
     done = unface(*train(root, tmp_path / "dst", "--device", "cuda"))
     assert (done.returncode, done.stderr) == (
         2,
-        "unface: device: expected cpu, for there is no GPU that torch can use, got cuda\n",
+        "unface: device: expected cpu or one of the 0 GPUs that torch can use, got cuda\n",
     )
 
 

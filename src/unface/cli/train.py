@@ -54,7 +54,9 @@ PackedOption = Annotated[
 PackedPx = Annotated[int, typer.Option(min=8, help="With --packed: length of the shorter side in pixels.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes a GPU if there is one.")]
 Precision = Annotated[str, typer.Option(help="float32, bf16, fp16 (mixed) or float64.")]
-Readers = Annotated[int, typer.Option("--workers", min=0, help="Processes that read images; 0 reads in this one.")]
+Readers = Annotated[
+    int, typer.Option("--workers", min=0, max=256, help="Processes that read images; 0 reads in this one.")
+]
 
 
 def train(
@@ -84,7 +86,9 @@ def train(
     validation_labels: Annotated[
         Path | None, typer.Option(help="Their labels.", metavar="CSV", show_default="the folders' names")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides first weights, order, crops and dropout.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Decides first weights, order, crops and dropout.")
+    ] = 1,
     preset: Annotated[
         str, typer.Option(help="paper: its recipe exactly, 90 epochs; paper-30 and paper-15: in fewer.")
     ] = "paper",

@@ -53,16 +53,22 @@ class Computing:
     def torch_device(self) -> torch.device:
         """The device; each process of a machine takes its own GPU."""
         if self.device != "auto":
-            try:
-                device = torch.device(self.device)
-            except RuntimeError:
-                raise InputError(f"device: expected auto, cpu or cuda, got {one_line(self.device)}") from None
-            if device.type == "cuda" and not torch.cuda.is_available():
-                raise InputError("device: expected cpu, for there is no GPU that torch can use, got cuda")
-            return device
+            return self._named_device()
         if not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+    def _named_device(self) -> torch.device:
+        try:
+            device = torch.device(self.device)
+        except RuntimeError:
+            device = torch.device("meta")
+        if device.type not in ("cpu", "cuda"):
+            raise InputError(f"device: expected auto, cpu or cuda, got {one_line(self.device)}")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if device.type == "cuda" and (device.index or 0) >= count:
+            raise InputError(f"device: expected cpu or one of the {count} GPUs that torch can use, got {self.device}")
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
