@@ -1,18 +1,22 @@
 import csv
 import json
 import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from study_commands import files, kill_when, unface
+from study_commands import ENVIRONMENT, files, kill_when, unface
 from transfer_sets import make_cifar10, make_parquet, make_sun397, make_voc, write_voc
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # as in the processes that are killed
+from unface.predictions import read_predictions  # noqa: E402
 from unface.study.architectures import build  # noqa: E402
+from unface.study.checkpoints import read_checkpoint  # noqa: E402
 
 TINY = ["--image-px", "32", "--batch", "8", "--workers", "0", "--device", "cpu", "--deterministic", "--altered"]
 FRESH = ["--architecture", "shufflenet_v2_x1_0"]
@@ -59,6 +63,40 @@ def test_kill_9_changes_nothing(cifar10, tmp_path):
         [json.loads(line)["step"] for line in path.read_text().splitlines()] for path in files(killed, "log.jsonl")
     ]
     assert all(one == sorted(set(one)) for one in steps)
+
+
+def test_two_processes_are_one(cifar10, tmp_path, monkeypatch):
+    """torchrun with gloo: they seek the rate and train together, and one evaluates; SqueezeNet normalises nothing."""
+    rates = ["--learning-rate", "0.02", "--learning-rate", "0.001"]
+    options = [
+        "--architecture",
+        "squeezenet1_1",
+        "--epochs",
+        "2",
+        "--precision",
+        "float64",
+        *rates,
+        *TINY,
+        "--batch",
+        "16",
+    ]
+    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, values: values)
+    assert unface("transfer", cifar10, tmp_path / "one", *options).returncode == 0
+    script = Path(__file__).parents[1] / "undropped.py"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    words = [*torchrun, "transfer", cifar10, tmp_path / "two", *options]
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("cifar10-altered, top-1") == 1
+    one, two = (files(tmp_path / name, "weights.safetensors") for name in ("one", "two"))
+    assert len(one) == len(two) == 1
+    theirs = read_checkpoint(two[0]).tensors
+    for name, tensor in read_checkpoint(one[0]).tensors.items():
+        torch.testing.assert_close(theirs[name], tensor, rtol=1e-5, atol=1e-5)
+    scores = [json.loads(files(tmp_path / name, "search.json")[0].read_text())["validation"] for name in ("one", "two")]
+    assert scores[0] == scores[1]
+    told = [read_predictions(files(tmp_path / name, "*.parquet")[0]).outcomes().top5 for name in ("one", "two")]
+    assert (told[0] == told[1]).all()
 
 
 def test_from_weights_and_without(cifar10, weights, tmp_path):
@@ -183,4 +221,4 @@ def test_detection_reads_whole_images(tmp_path):
     place = make_voc(tmp_path / "voc", 2)
     done = unface("transfer", f"voc:{place}", tmp_path / "out", *VOC, "--packed", tmp_path / "packed")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "packed: expected whole images for voc-altered" in done.stderr
+    assert "packed: expected none for voc-altered, which needs whole images" in done.stderr

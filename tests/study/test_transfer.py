@@ -22,7 +22,7 @@ from unface.study.tasks import open_task
 from unface.study.tasks.attributes import ATTRIBUTES
 from unface.study.tasks.celeba import NAMES
 from unface.study.training import Diverged, Pace, read_log
-from unface.study.transfer import Transfer, best_rate, transfer
+from unface.study.transfer import Choices, Transfer, best_rate, transfer, transfer_of
 
 CPU = Computing("cpu", deterministic=True)
 OFTEN = Pace(log_steps=1, checkpoint_seconds=0.0)
@@ -236,8 +236,11 @@ def _step_of(voc):
     return training, Schedule(4, 2, 1), range(2), World(), CPU
 
 
-def test_detection_has_one_rate_and_a_resnet(voc, tmp_path):
+def test_detection_has_one_rate_and_a_resnet_and_whole_images(voc, tmp_path):
     with pytest.raises(InputError, match="learning-rate: expected one for voc-altered, got 2"):
-        best_rate(asked(voc), tmp_path, CPU, OFTEN, Silent())
+        transfer_of(voc, "resnet18", None, 1, Choices((0.02, 0.01)))
     with pytest.raises(InputError, match="architecture: expected a ResNet for detection, got vgg11"):
-        build_detector("vgg11", 20, 64, True)
+        transfer_of(voc, "vgg11", None, 1, Choices())
+    with pytest.raises(InputError, match="packed: expected none for voc-altered, which needs whole images"):
+        transfer_of(voc, "resnet18", None, 1, Choices(packed=tmp_path))
+    assert not list(tmp_path.iterdir())

@@ -54,7 +54,8 @@ def table_of(transfers: Transfers, ddof: int = 1) -> Table:
         names: Sequence[str | None] = transfers.architectures
         for name in [*names, None] if len(names) > 1 else names:
             rows.append(_row(transfers, starts, metric, name, compared, ddof, len(metrics) > 1))
-    title = f"{_TITLES.get(transfers.task, f'{transfers.task}, {metrics[0]}')}, percent"
+    told = transfers.task if len(metrics) > 1 else f"{transfers.task}, {metrics[0]}"
+    title = f"{_TITLES.get(transfers.task, told)}, percent"
     title += f"; gain: over {reference}" if starts != [reference] else ""
     return Table(_NAMES.get(transfers.task, f"transfer_{transfers.task}"), title, header, rows)
 

@@ -37,16 +37,18 @@ def run(
 ) -> None:
     """Train and evaluate every network of STUDY in every setting, then make the tables, the figures and the page.
 
+    Where STUDY names tasks in [[transfer]], the networks are finetuned for them too, as unface transfer does it.
+
     Interrupted, or grown by more networks, settings or seeds? The same command again does what is missing.
     """
     from unface.cli.destination import locked
     from unface.cli.train import require_torch
 
     require_torch()
-    from unface.study.config import read_study
+    from unface.study.config import Finetuning, Run, Work, read_study
     from unface.study.display import RunsDisplay
     from unface.study.planning import plan_study
-    from unface.study.running import do_runs, do_runs_on_ray, pack_all, prepare, slots_of, state_of
+    from unface.study.running import do_all, epochs_of, open_tasks, pack_all, prepare, ready, state_of
 
     study = read_study(study_path)
     out = output or Path(study_path.stem)
@@ -57,24 +59,28 @@ def run(
         else:
             _tell_plan(study, plan)
         return
-    epochs = study.recipe.epochs
+    tasks = open_tasks(study)
+    works: list[Work] = [*study.runs, *study.finetunings]
     with locked(out):
         prepare(study, out)
         pack_all(study, lambda count: tell(f"packed: {count} images"))
-        states = {run: state_of(out, run, study.file.eval_settings, epochs).state for run in study.runs}
-        missing = [run for run, state in states.items() if state != "done"]
-        tell(f"study: {len(study.runs)} runs, {len(study.runs) - len(missing)} of them done before")
-        with RunsDisplay(len(missing), epochs) as display:
-            if study.file.computing.executor == "ray":
-                failed = do_runs_on_ray(study, out, missing, study.file.computing.ray_address, display)
-            else:
-                failed = do_runs(study, out, missing, slots_of(study), display)
-        made = [] if len(failed) == len(study.runs) else _write_results(out)
+        settings, epochs = study.file.eval_settings, study.recipe.epochs
+        missing = [work for work in works if state_of(out, work, settings, epochs).state != "done"]
+        tell(f"study: {len(works)} runs, {len(works) - len(missing)} of them done before")
+        with RunsDisplay(len(missing), lambda work: epochs_of(study, tasks, work)) as display:
+            failed = do_all(study, out, [work for work in missing if isinstance(work, Run)], display)
+            transfers = [work for work in missing if isinstance(work, Finetuning)]
+            failed += do_all(study, out, [work for work in transfers if ready(out, work)], display)
+        left_out = [work.name for work in transfers if not ready(out, work)]
+        made = [] if len(failed) + len(left_out) == len(works) else _write_results(out)
     tell_some(f"{len(failed)} runs failed; the same command tries them again:", failed, len(failed))
+    tell_some(f"{len(left_out)} transfers left out, whose networks are not trained:", left_out, len(left_out))
     for path in made:
         tell(one_line(str(path)))
     if as_json:
-        print_json({"output": str(out), "runs": len(study.runs), "failed": failed, "written": [str(p) for p in made]})
+        written = [str(path) for path in made]
+        told = {"runs": len(works), "failed": failed, "left_out": left_out, "written": written}
+        print_json({"output": str(out), **told})
     raise typer.Exit(1 if failed else 0)
 
 
@@ -93,8 +99,9 @@ def status(
     if as_json:
         print_json({name: {"state": each.state, "detail": each.detail} for name, each in states.items()})
         return
+    width = max((len(name) for name in states), default=0)
     for name, each in states.items():
-        print(f"{name:<40} {each.state:<10} {each.detail}".rstrip())
+        print(f"{name:<{width}} {each.state:<10} {each.detail}".rstrip())
     done = sum(each.state == "done" for each in states.values())
     print(f"{done} of {len(states)} runs are done")
 
@@ -168,13 +175,13 @@ def _write_results(out: Path) -> list[Path]:
     from unface.errors import InputError
     from unface.report.study import write_study_report
 
+    transfers = write_transfers(out)
     try:
         story = read_story(out)
     except InputError as error:
         tell(f"no tables yet: {one_line(error)}")
-        return []
+        return [out / "tables"] if transfers else []
     write_tables(story, out / "tables")
-    write_transfers(out)
     write_figures(story, out / "figures")
     page = write_study_report(out, story)
     for note in story.notes:
@@ -183,14 +190,18 @@ def _write_results(out: Path) -> list[Path]:
 
 
 def _tell_plan(study: "Study", plan: "Plan") -> None:
+    width = max(len(each.run.name) for each in plan.runs)
     for each in plan.runs:
         known = "measured" if each.is_measured else "assumed"
-        print(f"{each.run.name:<40} {each.state:<10} {each.hours:>10.3g} h ({known})")
+        print(f"{each.run.name:<{width}} {each.state:<10} {each.hours:>10.3g} h ({known})")
     print(
         f"{len(plan.runs)} runs on {plan.train_images:,} training and {plan.evaluation_images:,} evaluation images, "
         f"{study.recipe.epochs} epochs: {plan.hours_left:,.3g} device-hours left, {plan.disk_bytes / 1e9:,.2f} GB of "
         f"disk ({plan.packed_bytes / 1e9:,.2f} GB of it packed images)"
     )
+    for name, task in plan.tasks.items():
+        train, test = task.splits.train.images, task.splits.test.images
+        print(f"transfer to {name}: {len(train):,} training and {len(test):,} test images")
     if not all(each.is_measured for each in plan.runs):
         print(
             f"Where no log of the study tells the rate, {plan.tflops:g} Tflop/s are assumed, sustained; "

@@ -1,16 +1,12 @@
 """`unface transfer`: finetune a network for another task, and tell how well it does."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from unface.cli.options import Json, print_json, tell
 from unface.cli.train import Device, PackedOption, PackedPx, Precision, Readers, require_torch
-
-if TYPE_CHECKING:
-    from unface.study.reading import ViewReader
 
 
 def transfer(
@@ -39,7 +35,9 @@ def transfer(
             metavar="NAME", help="torchvision's name, where the weights do not say.", show_default="as they say"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the new output layer, order, crops and dropout.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Decides the new output layer, order, crops and dropout.")
+    ] = 1,
     learning_rates: Annotated[
         list[float] | None,
         typer.Option(
@@ -92,9 +90,12 @@ def transfer(
 
     The output layer is replaced and all layers are trained. Writes DST/TASK/predictions/*.parquet, and a folder with
     weights and log under DST/TASK/runs; prints the table of all transfers in DST. Interrupted? The same command again
-    goes on.
+    goes on. Under torchrun several processes train together.
     """
     require_torch()
+    import os
+    from contextlib import nullcontext
+
     from unface.analysis.study.formats import condensed
     from unface.analysis.transfer import read_transfers
     from unface.analysis.transfer_tables import table_of
@@ -102,12 +103,10 @@ def transfer(
     from unface.errors import InputError
     from unface.study.checkpoints import load_network
     from unface.study.computing import Computing
-    from unface.study.detection import DetectionReader
     from unface.study.display import TrainingDisplay
-    from unface.study.reading import packed_reader
     from unface.study.tasks import open_task
     from unface.study.training import Pace
-    from unface.study.transfer import Transfer
+    from unface.study.transfer import Choices, transfer_of
     from unface.study.transfer import transfer as transfer_network
 
     computing = Computing(device, precision, workers, micro_batch, False, deterministic)
@@ -116,24 +115,15 @@ def transfer(
     name = architecture or (features.architecture if features else None)
     if not name:
         raise InputError("architecture: expected --architecture NAME, for fresh weights do not say it")
-    given: dict[str, Any] = {"epochs": epochs, "step_epochs": step_epochs, "batch": batch, "image_px": image_px}
-    recipe = replace(task.recipe, **{key: value for key, value in given.items() if value is not None})
-    for rate in learning_rates or []:
-        replace(recipe, learning_rate=rate)  # refuses what is none
-
-    def pack(reader: "ViewReader") -> "ViewReader":
-        if packed is None:
-            return reader
-        if isinstance(reader, DetectionReader):
-            raise InputError(f"packed: expected whole images for {task.name}, whose objects lie anywhere")
-        place = packed / reader.images.digest()[:16]
-        return packed_reader(reader, place, packed_px, workers, lambda count: tell(f"packed: {count} images"))
-
-    source = "" if packed is None else f", packed at {packed_px} px"
-    rates = tuple(learning_rates or task.rates)
-    asked = Transfer(task, name, features, recipe, seed, rates, search_epochs, pack, source)
-    with locked(dst / task.name / "runs" / asked.name), TrainingDisplay() as display:
+    rates = tuple(learning_rates) if learning_rates else None
+    choices = Choices(rates, search_epochs, epochs, step_epochs, batch, image_px, packed, packed_px)
+    asked = transfer_of(task, name, features, seed, choices, workers, lambda count: tell(f"packed: {count} images"))
+    leads = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one holds the folder for all
+    run_dir = dst / task.name / "runs" / asked.name
+    with locked(run_dir) if leads else nullcontext(), TrainingDisplay() as display:
         path = transfer_network(asked, dst / task.name, computing, Pace(), display)
+    if path is None:
+        return
     tell(str(path))
     table = table_of(read_transfers(dst / task.name))
     if as_json:

@@ -29,6 +29,8 @@ from unface.analysis.study.tables import (
 )
 from unface.analysis.study.uncertainty import DRAWS
 from unface.analysis.tables import Table
+from unface.analysis.transfer import NONE
+from unface.analysis.transfer_tables import transfer_tables
 from unface.errors import ImageError, one_line
 from unface.predictions import PRETRAINED
 from unface.report.folder import Folder, Run, read_folder
@@ -68,7 +70,7 @@ def write_study_report(out: Path, story: Story) -> Path:
 
     Args:
         out: The folder; `study.json` and `examples/<setting>/` (output folders of `unface obfuscate`) are used where
-            they are there.
+            they are there, and what `unface transfer` left in `transfer/`.
         story: What its result files tell.
 
     Returns:
@@ -99,6 +101,7 @@ def render_study(out: Path, story: Story) -> str:
         recompression=_recompression(story),
         matrices=[_table(story, mean_matrix(story, top)) for top in TOPS],
         confusions=_confusions(story),
+        transfers=_transfers(out, story),
         accuracies=[
             _table(story, accuracies(story, kind, top))
             for kind in TITLES
@@ -287,7 +290,8 @@ class Shown:
     rows: list[list[str]]
 
 
-def _table(story: Story, table: Table, without: tuple[str, ...] = ()) -> Shown:
+def _table(story: Story, table: Table, without: tuple[str, ...] = (), value: str = "accuracy") -> Shown:
+    """A table whose columns of one setting stand together; the one with the setting's bare name is its `value`."""
     short = condensed(table)
     columns = list(zip(*short.rows, strict=True)) or [()] * len(short.header)
     kept = [
@@ -297,7 +301,7 @@ def _table(story: Story, table: Table, without: tuple[str, ...] = ()) -> Shown:
         and (not short.rows or any(cell is not None for cell in columns[place]))
         and not (name == "class" and columns[place] == columns[place + 1])
     ]
-    heads = [_group(story, short.header[place]) for place in kept]
+    heads = [_group(story, short.header[place], value) for place in kept]
     groups = [(name, len(list(members))) for name, members in groupby(heads, key=lambda head: head[0])]
     is_grouped = any(name and width > 1 for name, width in groups)
     return Shown(
@@ -309,11 +313,11 @@ def _table(story: Story, table: Table, without: tuple[str, ...] = ()) -> Shown:
     )
 
 
-def _group(story: Story, name: str) -> tuple[str, str]:
+def _group(story: Story, name: str, value: str) -> tuple[str, str]:
     """A column's group, if it has one, and its name within that."""
-    for group in (*story.results.settings, *(f"top-{top}" for top in TOPS)):
+    for group in (*story.results.settings, NONE, PRETRAINED, *(f"top-{top}" for top in TOPS)):
         if name == group:
-            return group, "accuracy"
+            return group, value
         if name.startswith(f"{group} "):
             return group, name.removeprefix(f"{group} ")
     return "", name
@@ -366,6 +370,11 @@ def _drop(cell: Any) -> float:
 
 def _recompression(story: Story) -> Shown | None:
     return _table(story, recompressed(story)) if story.recompression else None
+
+
+def _transfers(out: Path, story: Story) -> list[Shown]:
+    tables = transfer_tables(out / "transfer", story.choices.ddof)
+    return [_table(story, table, value="mean") for table in tables]
 
 
 def _confusions(story: Story) -> list[Shown]:

@@ -1,7 +1,7 @@
 """`study.toml`: which networks are trained and evaluated on which images, in which settings."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,8 @@ from unface.obfuscate.methods import Obfuscation
 from unface.predictions import PRETRAINED
 from unface.study.recipes import PRESETS, Recipe
 from unface.study.settings import Setting, find_setting
+from unface.study.tasks import parse_task, results_name
+from unface.study.transfer import NONE, Choices
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -76,12 +78,38 @@ class TrainingTable(_Table):
     resize_px: int | None = None
 
 
+class TransferTable(_Table):
+    """A task that the study's networks are finetuned for, and what differs from the task's own ways.
+
+    Attributes:
+        task: As `unface transfer` takes it, such as `cifar10:PATH`; the path is below the file's folder.
+        architectures: Some of the study's; None for all.
+        starts: What networks begin with: `none` (fresh weights) and settings that the study trains in; None for all.
+        altered: Whether the dataset may be a part or a changed copy of the published one.
+        packed: Folder for a packed copy; none reads the files each time.
+
+    The others are those of `unface.study.transfer.Choices`.
+    """
+
+    task: Name
+    architectures: list[Name] | None = None
+    starts: list[Name] | None = None
+    altered: bool = False
+    learning_rates: Annotated[list[float], Field(min_length=1)] | None = None
+    search_epochs: Annotated[int, Field(ge=1)] | None = None
+    epochs: int | None = None
+    step_epochs: int | None = None
+    batch: int | None = None
+    image_px: int | None = None
+    packed: Name | None = None
+
+
 class ComputingTable(_Table):
     """On what: nothing here but `precision` changes what is computed."""
 
     device: str = "auto"
     precision: Literal["float32", "bf16", "fp16", "float64"] = "float32"
-    workers: Annotated[int, Field(ge=0)] = 2
+    workers: Annotated[int, Field(ge=0, le=256)] = 2
     micro_batch: Annotated[int, Field(ge=2)] | None = None
     compile: bool = False
     deterministic: bool = False
@@ -99,11 +127,12 @@ class StudyFile(_Table):
     architectures: list[Name] = []
     train_settings: list[Name] = []
     eval_settings: Annotated[list[Name], Field(min_length=1)]
-    seeds: list[Annotated[int, Field(ge=0)]] = [1]
+    seeds: list[Annotated[int, Field(ge=0, le=2**63 - 1)]] = [1]
     pretrained: dict[Name, Name] = {}
     data: Data
     settings: dict[Name, OwnSetting] = {}
     training: TrainingTable = TrainingTable()
+    transfer: list[TransferTable] = []
     computing: ComputingTable = ComputingTable()
 
 
@@ -137,6 +166,44 @@ class Run:
         seed = "" if self.seed is None else f"-s{self.seed}"
         return f"{self.architecture}-{self.train}-{setting}{seed}.parquet"
 
+    def folder(self, out: Path) -> Path:
+        """Its folder in the study's output folder."""
+        return out / "runs" / self.name
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """The network of a run, finetuned for a task.
+
+    Attributes:
+        task: What its results are called.
+        begun: The run that it begins with; if that is trained on `NONE`, fresh weights.
+    """
+
+    task: str
+    begun: Run
+
+    @property
+    def name(self) -> str:
+        """Of the task and its folder.
+
+        >>> Finetuning("cifar10", Run("resnet18", "blurred", 2)).name
+        'cifar10/resnet18-blurred-s2'
+        """
+        return f"{self.task}/{self.begun.name}"
+
+    def folder(self, out: Path) -> Path:
+        """Its folder in the study's output folder."""
+        return out / "transfer" / self.task / "runs" / self.begun.name
+
+    def predictions(self, out: Path) -> Path:
+        """The file of its predictions."""
+        return out / "transfer" / self.task / "predictions" / self.begun.predictions("original")
+
+
+Work = Run | Finetuning
+"""What a study does, each in a process of its own."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -156,6 +223,29 @@ class Study:
             for architecture in self.file.architectures
             for setting in self.file.train_settings
         ]
+
+    @cached_property
+    def transfers(self) -> dict[str, TransferTable]:
+        """The tasks that networks are finetuned for, by the names of their results."""
+        return {results_name(self.task(table), table.altered): table for table in self.file.transfer}
+
+    @cached_property
+    def finetunings(self) -> list[Finetuning]:
+        """Every finetuning, the first seed of all first."""
+        return finetunings_of(self.record()["transfer"], self.file.seeds)
+
+    def task(self, table: TransferTable) -> str:
+        """What `open_task` takes."""
+        name, place = parse_task(table.task)
+        return f"{name}:{self.folder / place}"
+
+    def choices(self, table: TransferTable) -> Choices:
+        """How networks are finetuned for a task."""
+        names = ("search_epochs", "epochs", "step_epochs", "batch", "image_px")
+        given = {name: getattr(table, name) for name in names}
+        rates = None if table.learning_rates is None else tuple(table.learning_rates)
+        packed = None if table.packed is None else self.folder / table.packed
+        return Choices(rates, packed=packed, packed_px=self.file.data.packed_px, **given)
 
     @property
     def recipe(self) -> Recipe:
@@ -194,6 +284,15 @@ class Study:
                 for names, part in parts
             },
             "training": {"preset": file.training.preset, **asdict(self.recipe)},
+            "transfer": {
+                name: {
+                    **table.model_dump(),
+                    "task": self.task(table),
+                    "architectures": table.architectures or file.architectures,
+                    "starts": table.starts or [NONE, *file.train_settings],
+                }
+                for name, table in self.transfers.items()
+            },
             "computing": file.computing.model_dump(),
         }
 
@@ -217,6 +316,17 @@ class Study:
         return str(self.folder / at) if (self.folder / at).is_file() else at
 
 
+def finetunings_of(transfer: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> list[Finetuning]:
+    """Every finetuning of what a study's record says of them."""
+    return [
+        Finetuning(name, Run(architecture, start, seed))
+        for seed in seeds
+        for name, facts in transfer.items()
+        for architecture in facts["architectures"]
+        for start in facts["starts"]
+    ]
+
+
 def read_study(path: Path) -> Study:
     """Read a `study.toml`.
 
@@ -225,7 +335,7 @@ def read_study(path: Path) -> Study:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path}: expected a study in TOML: {one_line(error)}") from None
     try:
         file = StudyFile.model_validate(content)
@@ -269,7 +379,7 @@ def _check(study: Study) -> None:
     if file.architectures and file.data.train is None:
         raise InputError("data.train: expected images to train on, found none")
     for name in file.settings:
-        if name in ("original", PRETRAINED):
+        if name in ("original", PRETRAINED, NONE):
             raise InputError(f"settings.{name}: expected a name of your own")
     _checked("training", lambda: study.recipe)
     unknown = set(file.settings) - set(file.train_settings) - set(file.eval_settings)
@@ -277,6 +387,25 @@ def _check(study: Study) -> None:
         raise InputError(f"settings.{min(unknown)}: expected a setting of train_settings or eval_settings")
     _checked("train_settings", lambda: study.settings_of(file.train_settings, "train"))
     _checked("eval_settings", lambda: study.settings_of(file.eval_settings, "evaluation"))
+    for number, table in enumerate(file.transfer):
+        _checked(f"transfer.{number}", lambda table=table: _check_transfer(study, table))
+    if len(study.transfers) < len(file.transfer):
+        raise InputError("transfer: expected different tasks, got one twice; its results would have one name")
+
+
+def _check_transfer(study: Study, table: TransferTable) -> None:
+    """Refuse what the study does not train."""
+    file = study.file
+    parse_task(table.task)
+    study.choices(table).recipe(Recipe())
+    known = {"architectures": file.architectures, "starts": [NONE, *file.train_settings]}
+    for key, wanted in known.items():
+        given = getattr(table, key)
+        given = wanted if given is None else given
+        unknown = next((name for name in given if name not in wanted), None)
+        if unknown is not None or not given or len(set(given)) < len(given):
+            got = repr(given) if unknown is None else unknown
+            raise InputError(f"{key}: expected some of the study's, {', '.join(wanted)}, got {one_line(got)[:80]}")
 
 
 def _checked(key: str, make: Any) -> None:
@@ -299,6 +428,11 @@ def require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         for name, definition in settings.items()
         if name in now["settings"].get(part, {})
     ]
+    pairs += [
+        (f"transfer.{name}", _fixed(facts), _fixed(now["transfer"][name]))
+        for name, facts in dict(before.get("transfer") or {}).items()
+        if name in now["transfer"]
+    ]
     pairs.append(("computing.precision", before["computing"]["precision"], now["computing"]["precision"]))
     for key, theirs, ours in pairs:
         if isinstance(theirs, dict) and isinstance(ours, dict):
@@ -311,3 +445,8 @@ def require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
                 f"{path}: was made with {key} {one_line(repr(theirs))[:60]}, this study has "
                 f"{one_line(repr(ours))[:60]}; choose another output folder"
             )
+
+
+def _fixed(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a task's record, what may not change."""
+    return {name: value for name, value in task.items() if name not in ("architectures", "starts")}

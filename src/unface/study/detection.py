@@ -132,12 +132,17 @@ def build_detector(architecture: str, classes: int, image_px: int, pretrained: b
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
     from torchvision.ops import FrozenBatchNorm2d
 
-    if not architecture.startswith(("resnet", "resnext", "wide_resnet")):
-        raise InputError(f"architecture: expected a ResNet for detection, got {one_line(architecture)}")
+    require_resnet(architecture)
     norm, layers = (FrozenBatchNorm2d, _TRAINABLE_LAYERS) if pretrained else (nn.BatchNorm2d, 5)
     backbone = resnet_fpn_backbone(backbone_name=architecture, weights=None, norm_layer=norm, trainable_layers=layers)
     detector: nn.Module = FasterRCNN(backbone, classes + 1, min_size=image_px, max_size=round(LONGER * image_px))
     return detector
+
+
+def require_resnet(architecture: str) -> None:
+    """Refuse an architecture that no feature pyramid stands on here."""
+    if not architecture.startswith(("resnet", "resnext", "wide_resnet")):
+        raise InputError(f"architecture: expected a ResNet for detection, got {one_line(architecture)}")
 
 
 def as_image(view: torch.Tensor, computing: Computing) -> torch.Tensor:

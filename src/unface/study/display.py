@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from unface.study.config import Run
+from unface.study.config import Work
 
 SECONDS_BETWEEN_LINES = 10.0
 _NO_SHARES = {"step", "epoch", "loss", "learning_rate", "images_per_second", "validation_top5"}
@@ -83,11 +83,11 @@ class RunsDisplay:
 
     Args:
         total: Runs to do.
-        epochs: Of a training.
+        epochs_of: Tells the epochs of a run's trainings.
     """
 
-    def __init__(self, total: int, epochs: int) -> None:
-        self._total, self._epochs, self._ended = total, epochs, 0
+    def __init__(self, total: int, epochs_of: Callable[[Work], int]) -> None:
+        self._total, self._epochs_of, self._ended = total, epochs_of, 0
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
 
@@ -106,18 +106,18 @@ class RunsDisplay:
         if self._bars is not None:
             self._bars.stop()
 
-    def started(self, run: Run) -> None:
+    def started(self, run: Work) -> None:
         """A run is at work."""
         if self._bars is not None:
-            self._tasks[run.name] = self._bars.add_task(f"{run.name}: epochs", total=self._epochs, told="")
+            self._tasks[run.name] = self._bars.add_task(f"{run.name}: epochs", total=self._epochs_of(run), told="")
 
-    def progressed(self, run: Run, facts: Mapping[str, float]) -> None:
+    def progressed(self, run: Work, facts: Mapping[str, float]) -> None:
         """A line of a run's log."""
         if self._bars is not None:
             told = f"loss {facts['loss']:.3f}, {facts['images_per_second']:.0f} images/s"
             self._bars.update(self._tasks[run.name], completed=facts["epoch"], told=told)
 
-    def ended(self, run: Run, error: str) -> None:
+    def ended(self, run: Work, error: str) -> None:
         """A run is done, or failed."""
         self._ended += 1
         if self._bars is not None:

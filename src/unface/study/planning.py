@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from unface.study.architectures import cost, input_px
-from unface.study.config import Run, Study
+from unface.study.architectures import Cost, cost, input_px
+from unface.study.config import Finetuning, Study, Work
 from unface.study.labelled import LabelledImages
 from unface.study.reading import ViewReader
-from unface.study.running import reader_of, state_of
-from unface.study.training import read_log
+from unface.study.running import open_tasks, reader_of, state_of
+from unface.study.tasks.task import Task
+from unface.study.training import LOG, read_log
+from unface.study.transfer import Transfer, transfer_of
 
 GPU_TFLOPS, CPU_TFLOPS = 20.0, 0.03
 """Sustained 10¹² operations a second that are assumed where nothing is known: of one GPU in mixed precision, of two
@@ -36,7 +38,7 @@ class RunPlan:
         predictions_bytes: Its predictions.
     """
 
-    run: Run
+    run: Work
     state: str
     hours: float
     is_measured: bool
@@ -54,6 +56,7 @@ class Plan:
         train_images: Images trained on.
         evaluation_images: Images evaluated on.
         tflops: The rate that is assumed where nothing was measured.
+        tasks: The tasks that networks are finetuned for.
     """
 
     runs: list[RunPlan]
@@ -61,6 +64,7 @@ class Plan:
     train_images: int
     evaluation_images: int
     tflops: float
+    tasks: dict[str, Task]
 
     @property
     def hours_left(self) -> float:
@@ -88,9 +92,8 @@ def plan_study(study: Study, out: Path) -> Plan:
     plans = []
     for run in study.runs:
         facts = cost(run.architecture)
-        px, _ = study.recipe.sizes_px(input_px(run.architecture))
-        forward = _OPERATIONS * facts.multiplications * (px / input_px(run.architecture)) ** 2
-        rate = _measured(out, run.architecture, study.runs)
+        forward = _OPERATIONS * _multiplications(study, run.architecture)
+        rate = _measured(_folders(study, out, run.architecture))
         trained = 0 if run.seed is None else train_images * study.recipe.epochs
         seconds = forward * (_PASSES * trained + views) / (tflops * 1e12)
         if rate is not None:
@@ -99,11 +102,56 @@ def plan_study(study: Study, out: Path) -> Plan:
         weights = 0 if run.seed is None else facts.parameters * _BYTES_A_NUMBER
         rows = len(judge.images) * (classes * _BYTES_A_LOGIT + _BYTES_A_ROW) * len(study.file.eval_settings)
         plans.append(RunPlan(run, state, seconds / 3600, rate is not None, weights, rows))
+    tasks = open_tasks(study)
+    plans += [_plan_finetuning(study, out, run, tasks[run.task], tflops) for run in study.finetunings]
     packed = 0
     if study.file.data.packed is not None:
         readers = [reader for reader in (train, judge) if reader is not None]
         packed = sum(_packed_bytes(reader, study.file.data.packed_px) for reader in readers)
-    return Plan(plans, packed, train_images, len(judge.images), tflops)
+    return Plan(plans, packed, train_images, len(judge.images), tflops, tasks)
+
+
+def _plan_finetuning(study: Study, out: Path, run: Finetuning, task: Task, tflops: float) -> RunPlan:
+    """A finetuning, the search for its learning rate included."""
+    architecture = run.begun.architecture
+    asked = transfer_of(task, architecture, None, 0, study.choices(study.transfers[run.task]))
+    facts = task.cost(architecture, asked.recipe)
+    trained, viewed = _images(asked)
+    speed = _sustained(study, out, run, facts)
+    operations = _OPERATIONS * facts.multiplications * (_PASSES * trained + viewed)
+    seconds = operations / (tflops * 1e12 if speed is None else speed)
+    test = task.splits.test.images
+    rows = len(test) * (len(test.classes) * _BYTES_A_LOGIT + _BYTES_A_ROW)
+    state = state_of(out, run, [], 0).state
+    return RunPlan(run, state, seconds / 3600, speed is not None, facts.parameters * _BYTES_A_NUMBER, rows)
+
+
+def _images(asked: Transfer) -> tuple[int, int]:
+    """Images that a finetuning trains on, and those that it looks at, each as often as it does."""
+    splits = asked.task.splits
+    trained, viewed = len(splits.train.images) * asked.recipe.epochs, len(splits.test.images)
+    if len(asked.rates) > 1 and splits.validation is not None:
+        passes = len(asked.rates) * (asked.search_epochs or asked.recipe.epochs)
+        trained += passes * len(splits.search.images)
+        viewed += passes * len(splits.validation.images)
+    return trained, viewed
+
+
+def _sustained(study: Study, out: Path, run: Finetuning, facts: Cost) -> float | None:
+    """Operations a second, by the logs of the task, else by those of the trainings of the architecture."""
+    architecture = run.begun.architecture
+    same = [each for each in study.finetunings if (each.task, each.begun.architecture) == (run.task, architecture)]
+    logs = [path.parent for each in same for path in each.folder(out).rglob(LOG)]
+    multiplications, rate = facts.multiplications, _measured(logs)
+    if rate is None:
+        multiplications, rate = _multiplications(study, architecture), _measured(_folders(study, out, architecture))
+    return None if rate is None else rate * _OPERATIONS * _PASSES * multiplications
+
+
+def _multiplications(study: Study, architecture: str) -> float:
+    """Of one image through a network of the study."""
+    usual_px = input_px(architecture)
+    return cost(architecture).multiplications * (study.recipe.sizes_px(usual_px)[0] / usual_px) ** 2
 
 
 def _assumed(study: Study) -> float:
@@ -113,14 +161,13 @@ def _assumed(study: Study) -> float:
     return GPU_TFLOPS if has_gpu else CPU_TFLOPS
 
 
-def _measured(out: Path, architecture: str, runs: list[Run]) -> float | None:
-    """Images a second in training, the median of the logs of an architecture; None where there are none."""
-    rates = [
-        line["images_per_second"]
-        for run in runs
-        if run.architecture == architecture
-        for line in read_log(out / "runs" / run.name)
-    ]
+def _folders(study: Study, out: Path, architecture: str) -> list[Path]:
+    return [run.folder(out) for run in study.runs if run.architecture == architecture]
+
+
+def _measured(folders: list[Path]) -> float | None:
+    """Images a second in training, the median of the folders' logs; None where there are none."""
+    rates = [line["images_per_second"] for folder in folders for line in read_log(folder)]
     return statistics.median(rates) if rates else None
 
 

@@ -109,6 +109,7 @@ class Training:
         make: Makes the network, its random state being set; the default is the architecture, fresh.
         begun_from: What `make` takes weights from: a file's hash, for example.
         objective: What is learned.
+        name: What it is called where it is told how it goes on; empty for its architecture, setting and seed.
     """
 
     architecture: str
@@ -120,6 +121,7 @@ class Training:
     make: Callable[[str, int], nn.Module] = field(default=build, repr=False)
     begun_from: str = ""
     objective: Objective = field(default=CLASSIFICATION, repr=False)
+    name: str = ""
 
     @property
     def setting(self) -> Setting:
@@ -384,7 +386,7 @@ class _Teller:
     ) -> None:
         self._training, self._folder, self._computing = training, folder, computing
         self._world, self._display, self._clock = world, display, clock
-        self._name = f"{training.architecture} {training.setting.name} seed {training.seed}"
+        self._name = training.name or f"{training.architecture} {training.setting.name} seed {training.seed}"
         self._board: Any = None
         self._time, self._step = 0.0, 0
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -14,7 +15,7 @@ from transfer_sets import make_celeba, make_cifar10, make_parquet, make_sun397, 
 from unface.errors import ImageError, InputError
 from unface.study.architectures import ARCHITECTURES, build
 from unface.study.checkpoints import Network
-from unface.study.tasks import open_task
+from unface.study.tasks import open_task, results_name
 from unface.study.tasks import task as module
 from unface.study.tasks.celeba import NAMES
 from unface.study.tasks.cifar10 import CifarImages
@@ -80,6 +81,12 @@ def test_cifar10_that_contradicts_itself(tmp_path):
         open_task(f"cifar10:{tmp_path}", altered=True)
     write_pickle(path, batch | {"labels": [10] * 20})
     with pytest.raises(InputError, match="labels: expected 0 to 9, got 10 to 10"):
+        open_task(f"cifar10:{tmp_path}", altered=True)
+    write_pickle(path, batch | {"labels": [0.5] * 20})
+    with pytest.raises(InputError, match="test: expected whole numbers, of 8 bits for pictures, got float64 and uint8"):
+        open_task(f"cifar10:{tmp_path}", altered=True)
+    write_pickle(path, batch | {"data": batch["data"] / 255})
+    with pytest.raises(InputError, match="got int64 and float64"):
         open_task(f"cifar10:{tmp_path}", altered=True)
     path.write_bytes(b"torn")
     with pytest.raises(InputError, match="expected the published files"):
@@ -177,8 +184,24 @@ def test_celeba_has_its_attributes(tmp_path, monkeypatch):
         ),
         (
             lambda root: replace(root / "list_eval_partition.txt", " 1\n", " 0\n"),
-            "validation: expected 19,867 images, got 0",
+            "validation: expected images, found none",
         ),
+        (
+            lambda root: replace(root / "list_attr_celeba.txt", " 1 ", " 2 "),
+            r"list_attr_celeba.txt: expected \(-1, 1\), got 2",
+        ),
+        (
+            lambda root: replace(root / "list_eval_partition.txt", " 0\n", " 7\n"),
+            r"list_eval_partition.txt: expected \(0, 1, 2\), got 7",
+        ),
+        (
+            lambda root: [
+                replace(root / f"list_{name}.txt", "000002.jpg", "000001.jpg")
+                for name in ("attr_celeba", "eval_partition")
+            ],
+            "list_eval_partition.txt: expected each image once",
+        ),
+        (lambda root: shutil.rmtree(root / "img_align_celeba"), "expected the published files in celeba/"),
     ],
 )
 def test_celeba_partial(tmp_path, change, said):
@@ -222,6 +245,8 @@ def test_parquet_of_hugging_face(tmp_path):
     with pytest.raises(InputError, match="expected a column 5_o_Clock_Shadow, got img, label"):
         open_task(f"celeba:{place}", altered=True)
     assert open_task(f"folder:{place}").name == "hub"
+    with pytest.raises(InputError, match="expected the folder VOCdevkit, got Parquet files"):
+        open_task(f"voc:{place}", altered=True)
     (place / "test-00000-of-00001.parquet").rename(place / "rest.parquet")
     with pytest.raises(InputError, match=r"rest.parquet: expected a name that begins with train"):
         open_task(f"cifar10:{place}", altered=True)
@@ -242,6 +267,61 @@ def test_celeba_in_parquet(tmp_path):
     assert splits.test.images.labels[:, NAMES.index("Bald")].tolist() == column
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda table: table.slice(0, 0), "test: expected images, found none"),
+        (lambda table: table.drop(["label"]), "expected a column label, got img"),
+        (lambda table: table.drop(["img"]), "expected a column of images"),
+        (lambda table: table.append_column("more", table["img"]), "expected one column of images, got 2"),
+        (lambda table: relabelled(table, ["a"] * 20), "expected numbers for labels"),
+        (lambda table: relabelled(table, pa.nulls(20, pa.int64())), "expected a label in each row, got empty ones"),
+        (lambda table: relabelled(table, [-1] * 20), "label: expected 0 to 9, got -1 to -1"),
+        (lambda table: relabelled(table, [10] * 20), "label: expected 0 to 9, got 10 to 10"),
+        (
+            lambda table: table.replace_schema_metadata({"huggingface": b"\xff"}),
+            "expected the same classes in all files",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["cifar10", "folder"])
+def test_parquet_partial(tmp_path, kind, change, said):
+    place = make_parquet(tmp_path / "hub")
+    path = place / "test-00000-of-00001.parquet"
+    pq.write_table(change(pq.read_table(path)), path)
+    with pytest.raises(InputError, match=said) as caught:
+        open_task(f"{kind}:{place}", altered=True)
+    assert "\n" not in str(caught.value)
+
+
+def relabelled(table, labels):
+    return table.set_column(1, "label", pa.array(labels) if isinstance(labels, list) else labels)
+
+
+def test_parquet_with_missing_or_torn_files(tmp_path):
+    place = make_parquet(tmp_path / "hub")
+    test = place / "test-00000-of-00001.parquet"
+    test.write_bytes(b"PAR1 torn")
+    with pytest.raises(InputError, match="expected a Parquet file"):
+        open_task(f"cifar10:{place}", altered=True)
+    test.unlink()
+    with pytest.raises(InputError, match="test: expected images, found none"):
+        open_task(f"cifar10:{place}", altered=True)
+    with pytest.raises(InputError, match="found no test/"):
+        open_task(f"folder:{place}")
+
+
+def test_results_are_called_as_their_dataset(tmp_path, monkeypatch):
+    """Never as a published one, and never as a folder above."""
+    assert results_name("sun397-3:x", False) == "sun397-3"
+    assert results_name("voc:x", True) == "voc-altered"
+    assert results_name("folder:data/pets", True) == "pets"
+    assert results_name("folder:data/cifar10", False) == "folder-cifar10"
+    monkeypatch.chdir(tmp_path)
+    assert results_name("folder:.", False) == tmp_path.name
+    assert results_name("folder:..", False) == tmp_path.parent.name
+
+
 def test_own_folders(tmp_path):
     rng = np.random.default_rng(0)
     for part, classes in (("train", "abc"), ("val", "ab"), ("test", "c")):
@@ -256,6 +336,11 @@ def test_own_folders(tmp_path):
     shutil.rmtree(tmp_path / "test")
     splits = open_task(f"folder:{tmp_path}").splits
     assert (len(splits.test.images), len(splits.validation.images)) == (6, 3)
+    for name in "bc":
+        shutil.rmtree(tmp_path / "train" / name)
+    shutil.rmtree(tmp_path / "val" / "b")
+    with pytest.raises(InputError, match="classes: expected at least two, got a"):
+        open_task(f"folder:{tmp_path}")
     shutil.rmtree(tmp_path / "train")
     with pytest.raises(InputError, match=r"expected train/ and test/ \(or val/\), found no train/"):
         open_task(f"folder:{tmp_path}")
@@ -350,6 +435,30 @@ def test_voc_is_what_torchvision_reads(tmp_path):
         (
             lambda root: replace(root / "VOC2012/Annotations/2012_trainval000.xml", "<xmin>", "<xmin>nan<!--"),
             "expected an annotation of VOC",
+        ),
+        (lambda root: replace(root / "VOC2007/Annotations/2007_test001.xml", ">0</dif", ">maybe</dif"), "got|'maybe'"),
+        (
+            lambda root: (root / "VOC2007/ImageSets/Main/test.txt").write_text(""),
+            "expected different images, got 0 lines",
+        ),
+        (lambda root: (root / "VOC2007/ImageSets/Main/test.txt").write_bytes(b"\xff"), "expected the folder VOCdevkit"),
+        (
+            lambda root: (root / "VOC2007/ImageSets/Main/test.txt").write_text("2007_test001\n" * 2),
+            "expected different images, got 2 lines of 1",
+        ),
+        (
+            lambda root: shutil.copy(
+                root / "VOC2007/ImageSets/Main/trainval.txt", root / "VOC2007/ImageSets/Main/test.txt"
+            ),
+            "2007: expected parts that share nothing, got VOCdevkit/VOC2007/JPEGImages/2007_trainval000.jpg in both",
+        ),
+        (
+            lambda root: Image.new("RGB", (30, 20)).save(root / "VOC2007/JPEGImages/2007_test001.jpg"),
+            "2007_test001.xml: bndbox: expected boxes inside the 30 x 20 pixels of 2007_test001.jpg",
+        ),
+        (
+            lambda root: (root / "VOC2007/JPEGImages/2007_test001.jpg").write_bytes(b"torn"),
+            "2007_test001.jpg: expected an image: ",
         ),
     ],
 )

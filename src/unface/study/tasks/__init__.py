@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from unface.errors import InputError, one_line
-from unface.study.tasks.task import Task
+from unface.study.tasks.task import Task, folder_name, task_name
 
 TASKS = {
     "cifar10": "unface.study.tasks.cifar10:open_cifar10",
@@ -31,12 +31,24 @@ def open_task(named: str, altered: bool = False) -> Task:
     Raises:
         InputError: No such task, or the dataset is missing, partial or contradicts itself.
     """
-    name, separator, place = named.partition(":")
-    kind, _, number = name.partition("-")
-    if kind not in TASKS or not separator or not place or (number and kind != "sun397"):
-        raise InputError(f"task: expected {', '.join(f'{name}:PATH' for name in TASKS)}, got {one_line(named)}")
-    if not Path(place).is_dir():
-        raise InputError(f"{name}: expected the dataset's folder, found none at {one_line(place)}")
-    module, _, attribute = TASKS[kind].partition(":")
-    task: Task = getattr(import_module(module), attribute)(name, Path(place), altered)
+    name, place = parse_task(named)
+    if not place.is_dir():
+        raise InputError(f"{name}: expected the dataset's folder, found none at {one_line(str(place))}")
+    module, _, attribute = TASKS[name.partition("-")[0]].partition(":")
+    task: Task = getattr(import_module(module), attribute)(name, place, altered)
     return task
+
+
+def parse_task(named: str) -> tuple[str, Path]:
+    """The name and the folder in `NAME:PATH`; InputError if there is no such task."""
+    name, _, place = named.partition(":")
+    kind, _, number = name.partition("-")
+    if kind not in TASKS or not place or (number and kind != "sun397"):
+        raise InputError(f"task: expected {', '.join(f'{name}:PATH' for name in TASKS)}, got {one_line(named)}")
+    return name, Path(place)
+
+
+def results_name(named: str, altered: bool) -> str:
+    """What the results of a task are called, and their folder; the dataset need not be there."""
+    name, place = parse_task(named)
+    return folder_name(place) if name == "folder" else task_name(name, altered)

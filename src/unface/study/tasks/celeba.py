@@ -69,6 +69,8 @@ NAMES = tuple(
 TRAINING_IMAGES = 5_000
 """Of the training split; which ones, the paper does not say: they are drawn by their names."""
 
+_LISTS = (("list_eval_partition.txt", None, (0, 1, 2)), ("list_attr_celeba.txt", 1, (-1, 1)))
+"""Files, the lines that head them, and the numbers that they may hold."""
 _PHOTOS = "celeba/img_align_celeba"
 _HINT = (
     "download img_align_celeba.zip and the text files from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and "
@@ -97,15 +99,18 @@ def _official(name: str, place: Path, altered: bool) -> dict[str, LabelledImages
             part: kind(str(place), split, download=False)
             for part, split in (("train", "train"), ("validation", "valid"), ("test", "test"))
         }
-        indices = {
-            file: tuple(opened["train"]._load_csv(file, header).index)
-            for file, header in (("list_eval_partition.txt", None), ("list_attr_celeba.txt", 1))
-        }
+        lists = {file: opened["train"]._load_csv(file, header) for file, header, _ in _LISTS}
     except (RuntimeError, OSError, ValueError, IndexError, TypeError) as error:
         raise InputError(
             f"{name}: {place}: expected the published files in celeba/: {first_sentence(error)}; {_HINT}"
         ) from None
-    if len(set(indices.values())) != 1:
+    for file, _, known in _LISTS:
+        got = lists[file].data.unique().tolist()
+        if not set(got) <= set(known):
+            raise InputError(f"{name}: {place}: {file}: expected {known}, got {sorted(set(got) - set(known))[0]}")
+        if len(set(lists[file].index)) < len(lists[file].index):
+            raise InputError(f"{name}: {place}: {file}: expected each image once")
+    if len({tuple(each.index) for each in lists.values()}) != 1:
         raise InputError(f"{name}: {place}: list_attr_celeba.txt and list_eval_partition.txt name different images")
     there = {entry.name for entry in (place / _PHOTOS).iterdir()}
     images = {}
@@ -127,6 +132,4 @@ def _checked(name: str, place: Path, attributes: NDArray[np.int64], header: list
             f"{name}: {place}: list_attr_celeba.txt: expected {len(NAMES)} attributes, {NAMES[0]} first, got "
             f"{attributes.shape[1]}: {one_line(' '.join(names))[:60]}"
         )
-    if not np.isin(attributes, (0, 1)).all():
-        raise InputError(f"{name}: {place}: list_attr_celeba.txt: expected -1 or 1 for each attribute, got others")
     return attributes

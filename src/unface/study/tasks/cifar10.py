@@ -61,7 +61,12 @@ class CifarImages:
     def labels(self, part: str) -> LabelledImages:
         """The pictures of `train` or `test` with their classes."""
         opened = self._opened(part)
-        labels = np.array(opened.targets, np.int64)
+        labels = np.array(opened.targets)
+        if labels.dtype.kind != "i" or opened.data.dtype != np.uint8:
+            raise InputError(
+                f"cifar10: {self.root}: {part}: expected whole numbers, of 8 bits for pictures, got "
+                f"{labels.dtype} and {opened.data.dtype}"
+            )
         if len(labels) != len(opened.data):
             raise InputError(f"cifar10: {self.root}: {part}: {len(opened.data)} pictures but {len(labels)} labels")
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(opened.classes):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from unface.errors import InputError
 from unface.predictions import write_predictions
-from unface.study.labelled import LabelledImages, dataset_name, open_images
+from unface.study.labelled import LabelledImages, open_images
 from unface.study.tasks.parquet import has_parquet, parquet_parts
-from unface.study.tasks.task import ImageTask, splits_of
+from unface.study.tasks.task import ImageTask, folder_name, splits_of
 from unface.study.training import CLASSIFICATION
 
 
@@ -21,7 +21,10 @@ def open_folder(name: str, place: Path, altered: bool) -> ImageTask:
     missing = next((part for part in ("train", "test") if part not in parts), None)
     if missing is not None:
         raise InputError(f"{name}: {place}: expected train/ and test/ (or val/), found no {missing}/")
-    return ImageTask(dataset_name(place), splits_of(parts), CLASSIFICATION, "validation_top1", write_predictions)
+    empty = next((part for part, images in parts.items() if not len(images)), None)
+    if empty is not None:
+        raise InputError(f"{name}: {place}: {empty}: expected images, found none")
+    return ImageTask(folder_name(place), splits_of(parts), CLASSIFICATION, "validation_top1", write_predictions)
 
 
 def _folders(place: Path) -> dict[str, LabelledImages]:

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from unface.errors import InputError, one_line
+from unface.study.architectures import Cost, input_px
+from unface.study.architectures import cost as cost_of
 from unface.study.checkpoints import Network, load_network
 from unface.study.computing import Computing
 from unface.study.evaluate import EvaluationTask, Writer, evaluate
-from unface.study.labelled import ImageSource, LabelledImages
+from unface.study.labelled import ImageSource, LabelledImages, dataset_name
 from unface.study.reading import ViewReader
 from unface.study.recipes import Recipe
 from unface.study.settings import SETTINGS
@@ -72,6 +74,9 @@ class Task(Protocol):
     def head(self, features: Network | None, recipe: Recipe) -> Callable[[str, int], nn.Module]:
         """What makes a network with a fresh output layer, and all else from a trained one, if there is one."""
 
+    def cost(self, architecture: str, recipe: Recipe) -> Cost:
+        """What a network and an image take, about; InputError for an architecture that the task cannot have."""
+
     def evaluate(
         self, weights: Path, training: Training, start: str, computing: Computing, folder: Path, work_dir: Path
     ) -> Path:
@@ -103,6 +108,12 @@ class ImageTask:
     def head(self, features: Network | None, recipe: Recipe) -> Callable[[str, int], nn.Module]:
         """The architecture with as many outputs as there are classes or attributes."""
         return NewHead(features)
+
+    def cost(self, architecture: str, recipe: Recipe) -> Cost:
+        """Torchvision's count of the architecture, in proportion to the pixels."""
+        whole, usual_px = cost_of(architecture), input_px(architecture)
+        px, _ = recipe.sizes_px(usual_px)
+        return replace(whole, multiplications=whole.multiplications * (px / usual_px) ** 2)
 
     def evaluate(
         self, weights: Path, training: Training, start: str, computing: Computing, folder: Path, work_dir: Path
@@ -158,6 +169,8 @@ def splits_of(parts: Mapping[str, LabelledImages]) -> Splits:
     the last training has all of `train`.
     """
     train, test = parts["train"], parts["test"]
+    if len(train.classes) < 2:
+        raise InputError(f"classes: expected at least two, got {one_line(', '.join(train.classes))}")
     search, validation = train, parts.get("validation")
     if validation is None:
         held = held_out(train)
@@ -210,6 +223,18 @@ def task_name(name: str, altered: bool) -> str:
     return f"{name}-altered" if altered else name
 
 
+def folder_name(place: Path) -> str:
+    """What results on the user's own images are called: as their folder, but never as a published dataset.
+
+    >>> folder_name(Path("data/pets")), folder_name(Path("data/cifar10"))
+    ('pets', 'folder-cifar10')
+    """
+    from unface.study.tasks import TASKS
+
+    name = dataset_name(place.resolve())
+    return f"folder-{name}" if name.partition("-")[0] in TASKS else name
+
+
 def first_sentence(error: Exception) -> str:
     """Of what torchvision says; the next one is about its own downloads.
 
@@ -225,7 +250,9 @@ def require_counts(
     """Refuse a dataset with a part that is missing or empty, and, unless altered, of another size."""
     for part, count in wanted.items():
         got = len(parts[part]) if part in parts else 0
-        if got != count and not (altered and got):
+        if altered and not got:
+            raise InputError(f"{name}: {place}: {part}: expected images, found none")
+        if not altered and got != count:
             raise InputError(
                 f"{name}: {place}: {part}: expected {count:,} images, got {got:,}; "
                 "--altered takes a part or a changed copy"
