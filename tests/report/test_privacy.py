@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from builders import make_faces
-from unface.errors import InputError
-from unface.report.privacy import Known, attack_table, pareto, read_utility, write_privacy
+from unface.report.privacy import Known, attack_table, pareto, write_privacy
 from unface.verify.stage import VERIFY_SCHEMA
 
 FACE = {"x0": 1.0, "y0": 1.0, "x1": 40.0, "y1": 40.0, "residual_weight": 0.02, "sigma_px": 8.0, "least_sigma_px": 8.27}
@@ -128,13 +127,3 @@ def test_what_another_treatment_beats_is_not_on_the_front():
     utility = {"measure": "top-1", "values": {"none": 70, "overlay": 60, "weak": 60, "good": 68, "unknown": 1}}
     front = {point.treatment: point.on_front for point in pareto(attack_table(rows), utility)}
     assert front == {"none": True, "overlay": True, "weak": False, "good": True}
-
-
-def test_utility_is_read_and_refused(tmp_path):
-    path = tmp_path / "utility.csv"
-    path.write_text("treatment,top-1\nnone,69.57\noverlay,67.83\n")
-    assert read_utility(path) == ("top-1", {"none": 69.57, "overlay": 67.83})
-    for text in ("", "treatment,top-1\nnone,high\n", "treatment\nnone\n", "treatment,top-1\nnone,nan\n"):
-        path.write_text(text)
-        with pytest.raises(InputError, match="expected a CSV of treatments"):
-            read_utility(path)

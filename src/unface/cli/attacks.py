@@ -25,6 +25,13 @@ OTHERS = {
 _SEED = 0
 
 
+def treatments(record: Mapping[str, Any]) -> dict[str, Obfuscation]:
+    """All ways of hiding that the page compares: how the run of a record did it, the references, and the others."""
+    config = record["config"]
+    published_as = Obfuscation(config["method"], config["preset"] or "safe", config["color"], config["cells"])
+    return {PUBLISHED: published_as, **REFERENCES, **OTHERS}
+
+
 @dataclass(frozen=True)
 class Battery:
     """What is to be attacked, and by whom.
@@ -65,10 +72,10 @@ class Battery:
         from unface.verify.attacks.identity import find_landmarks
         from unface.verify.attacks.subjects import LEAST_SIDE_PX, Collection
 
-        config = record["config"]
-        published_as = Obfuscation(config["method"], config["preset"] or "safe", config["color"], config["cells"])
-        treatments = {PUBLISHED: None, **REFERENCES, **(OTHERS if self.compare else {})}
-        collection = Collection(treatments, published_as, find_landmarks(), self.faces, np.random.default_rng(_SEED))
+        compared = {PUBLISHED: None, **REFERENCES, **(OTHERS if self.compare else {})}
+        collection = Collection(
+            compared, treatments(record)[PUBLISHED], find_landmarks(), self.faces, np.random.default_rng(_SEED)
+        )
         for original, published, boxes in _images(dataset, dst):
             if collection.is_full:
                 break

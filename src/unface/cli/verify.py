@@ -70,8 +70,8 @@ def verify(
         Path | None,
         typer.Option(
             "--utility",
-            metavar="CSV",
-            help="Treatment and a number, such as a model's accuracy: plotted against privacy.",
+            metavar="PATH",
+            help="A study's folder, or a CSV of treatments and numbers: plotted against privacy.",
             show_default=False,
         ),
     ] = None,
@@ -89,7 +89,7 @@ def verify(
     """
     import pyarrow.parquet as pq
 
-    from unface.cli.attacks import Battery
+    from unface.cli.attacks import Battery, treatments
     from unface.cli.convert import read_input
     from unface.cli.cost import confirm_cost
     from unface.cli.destination import locked, now, read_record
@@ -103,7 +103,8 @@ def verify(
     from unface.errors import InputError, one_line
     from unface.faces import read_faces
     from unface.report.leaks import read_groups
-    from unface.report.privacy import Known, read_utility
+    from unface.report.privacy import Known
+    from unface.report.utility import read_utility
     from unface.verify.chain import with_broken_lines
     from unface.verify.stage import VERIFY_SCHEMA
 
@@ -113,7 +114,7 @@ def verify(
         raise InputError(f"{one_line(str(dst))}: expected a folder that unface wrote (run.json, manifest.parquet)")
     checking = _checking(detection_provenance(dst / "faces.parquet"), detector_name, threshold, record)
     battery = Battery.prepared(attacks, embedder_name, compare)
-    measure, utility = read_utility(utility_path) if utility_path else ("", None)
+    measure, utility = read_utility(utility_path, treatments(record)) if utility_path else ("", None)
     truth = read_input(truth_path, None, src, False, "reviewed").table if truth_path else None
     known = Known(truth, read_groups(groups_path) if groups_path else (), utility, measure)
     with locked(dst):

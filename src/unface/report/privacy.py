@@ -1,6 +1,5 @@
 """The privacy verdict: one page without pictures, and the same as JSON, that a data-protection officer can file."""
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,6 @@ import pyarrow.parquet as pq
 
 from unface import __version__
 from unface.analysis.intervals import wilson
-from unface.errors import InputError, one_line
 from unface.faces import read_faces
 from unface.report.findings import CHECKS
 from unface.report.leaks import estimated_leaks, group_leaks, redetected, true_leaks
@@ -108,27 +106,6 @@ def render_privacy(facts: Mapping[str, Any]) -> str:
         PLOT_WH=PLOT_WH,
         dataset=Path(str(facts["dataset"] or "")).name or "dataset",
     )
-
-
-def read_utility(path: Path) -> tuple[str, dict[str, float]]:
-    """A CSV whose first column names the treatment and whose second is a number, such as a top-1 accuracy.
-
-    Returns:
-        The second column's name, and the numbers by treatment.
-
-    Raises:
-        InputError: Unreadable, or a number that is none.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *rows = [row for row in csv.reader(file) if row]
-        values = {row[0]: float(row[1]) for row in rows}
-        if not all(map(math.isfinite, values.values())):
-            raise ValueError("a number that is not finite")
-        return header[1], values
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        expected = "a CSV of treatments and numbers with a header"
-        raise InputError(f"{one_line(str(path))}: expected {expected}, got {one_line(error)}") from None
 
 
 class FindingRow(NamedTuple):
