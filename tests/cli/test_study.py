@@ -2,12 +2,14 @@ import hashlib
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from study_commands import files, kill_when, unface
+from study_commands import ENVIRONMENT, files, kill_process_when, kill_when, processes_below, unface
 from study_sets import make_squares
 
 torch = pytest.importorskip("torch")
@@ -15,6 +17,7 @@ torch.set_num_threads(1)
 from unface.errors import InputError  # noqa: E402
 from unface.predictions import read_predictions  # noqa: E402
 from unface.study.config import read_study  # noqa: E402
+from unface.study.running import do_run  # noqa: E402
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TINY = """
@@ -122,13 +125,93 @@ def test_the_drop_is_found_where_faces_matter_and_only_there(tmp_path, where):
         assert scores["overlaid"] > 0.9
 
 
-@pytest.mark.parametrize("moment", ["log.jsonl", "evaluated.json"])
-def test_kill_9_changes_nothing(squares, undisturbed, tmp_path, moment):
+def test_kill_9_changes_nothing(squares, undisturbed, tmp_path):
     command = ("study", "run", write_study(squares, MATRIX, 3), "-o", tmp_path)
-    assert kill_when(lambda: bool(files(tmp_path / "runs", moment)), *command)
+    assert kill_when(lambda: bool(files(tmp_path / "runs", "log.jsonl")), *command)
     assert unface(*command).returncode == 0
     assert digests(tmp_path) == digests(undisturbed)
     assert len(digests(tmp_path)) == 6
+
+
+def require_one_lost_and_finished(done, command, out, undisturbed):
+    """The run whose process was killed is told in one line, the other is done, and the same command does the rest."""
+    assert done.returncode == 1, done.stderr
+    lost = [line for line in done.stderr.splitlines() if "its process ended (" in line]
+    assert len(lost) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    states = json.loads(unface("study", "status", out, "--json").stdout)
+    assert sorted(each["state"] for each in states.values()) == ["done", "failed"]
+    assert next(each["detail"] for each in states.values() if each["detail"]) in lost[0]
+    assert unface(*command).returncode == 0
+    assert digests(out) == digests(undisturbed)
+    return lost[0]
+
+
+def test_a_run_whose_process_is_killed_is_told_and_tried_again(squares, undisturbed, tmp_path):
+    command = ("study", "run", write_study(squares, MATRIX, 3), "-o", tmp_path)
+
+    def run_at_work(pid):
+        """The one process of the server that forks the runs'."""
+        return processes_below(pid)[-1] if files(tmp_path / "runs", "log.jsonl") else None
+
+    done = kill_process_when(run_at_work, *command)
+    assert "SIGKILL" in require_one_lost_and_finished(done, command, tmp_path, undisturbed)
+
+
+@pytest.fixture
+def ray_cluster(tmp_path):
+    """A Ray cluster with two CPUs, in processes of its own."""
+    pytest.importorskip("ray")
+    script = """
+import sys
+from ray.cluster_utils import Cluster
+head = {"num_cpus": 2, "object_store_memory": 80_000_000, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+    environment = {**ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    process.address = process.stdout.readline().strip()
+    assert process.address
+    yield process
+    process.stdin.close()
+    process.stdout.close()
+    process.wait(60)
+
+
+def test_ray_makes_what_local_makes_also_when_a_worker_is_killed(
+    squares, undisturbed, tmp_path, ray_cluster, monkeypatch
+):
+    """OUT is named relative to a folder that the cluster's processes are not in."""
+    path = write_study(squares, MATRIX, 3)
+    text = path.read_text() + f'executor = "ray"\nray_address = "{ray_cluster.address}"\n'
+    path.write_text(text)
+    monkeypatch.chdir(squares)
+    command = ("study", "run", "study.toml", "-o", tmp_path.name)
+
+    def run_at_work(_):
+        workers = [pid for pid in processes_below(ray_cluster.pid) if "_do_remotely" in title(pid)]
+        return workers[0] if workers and files(Path(tmp_path.name), "log.jsonl") else None
+
+    done = kill_process_when(run_at_work, *command)
+    require_one_lost_and_finished(done, command, Path(tmp_path.name), undisturbed)
+
+
+def title(pid):
+    """What a process calls itself."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def test_status_plan_and_growth(squares, undisturbed, tmp_path):
@@ -173,6 +256,27 @@ def test_a_run_that_fails_does_not_stop_the_others(squares, tmp_path):
     assert "missing.pth" in status["resnet18-pretrained"]["detail"]
 
 
+def test_what_a_run_is_evaluated_on_is_looked_at_before_it_trains(squares, tmp_path):
+    (tmp_path / "validation").mkdir()
+    shutil.copytree(squares / "train", tmp_path / "train")
+    make_squares(tmp_path / "validation", "inside", 2)
+    (tmp_path / "validation/images/dark").rename(tmp_path / "validation/images/zebra")
+    study = read_study(write_study(tmp_path, MATRIX))
+    with pytest.raises(InputError, match=r"^zebra/0000\.png: class: expected one of 2 classes, got zebra"):
+        do_run(study, tmp_path / "out", study.runs[0], lambda _: None)
+    assert not files(tmp_path / "out", "*.*")
+
+
+@pytest.mark.parametrize("record", ['{"eval_settings": 3, "training": 7}', '{"settings": [1]}', '{"computing": {}}'])
+def test_a_record_that_no_study_wrote_is_refused(squares, tmp_path, record):
+    (tmp_path / "study.json").write_text(record)
+    done = unface("study", "run", write_study(squares, MATRIX), "-o", tmp_path)
+    assert done.returncode == 2
+    assert "study.json: expected what a study wrote, got something else" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "study.json").read_text() == record
+
+
 def test_packed_images_give_the_same_predictions(squares, undisturbed, tmp_path):
     """They are smaller than the packed copy's, so nothing is resized."""
     path = write_study(squares, MATRIX, 3)
@@ -211,6 +315,10 @@ def test_packed_images_give_the_same_predictions(squares, undisturbed, tmp_path)
         ("[data]", '[settings.original]\nmethod = "blur"\n[data]', r"settings\.original: expected a name of your own"),
         ('train = "train/images"', "", r"data\.train: expected images to train on"),
         ("seeds = [3]", "seeds = []", "expected at least one each"),
+        ("seeds = [3]", f"seeds = [{2**63}]", r"seeds\.0: expected less than or equal to 9223372036854775807"),
+        ("workers = 0", "workers = 1_000_000_000", r"computing\.workers: expected less than or equal to 256"),
+        ("learning_rate = 0.03", "learning_rate = nan", "training: learning_rate: expected more than 0, got nan"),
+        ("[data]", "deep = " + 100_000 * "[", "expected a study in TOML: maximum recursion depth"),
         ("seeds = [3]", "seeds = [3", "expected a study in TOML"),
     ],
 )
