@@ -174,7 +174,7 @@ def test_every_section_tells(whole):
         "named below.",
         "Files are whole.",
         "Bodies.",
-        "median 0.0200",
+        "median 2.0%",
         "threshold 0.5",
         "truncated: expected 90 bytes, got 12",
         "unface run 'my photos' out",

@@ -124,7 +124,7 @@ def template(name: str) -> Template:
         "rate": numbers.rate,
         "ratio": lambda part, whole: f"{part / whole:.2f}",
         "threshold": lambda value: f"{value:.4g}",
-        "detail": lambda value: f"{value:.4f}",
+        "detail": lambda value: f"{max(value, 0.0):.1%}",  # less than none is measuring noise
         "moment": numbers.moment,
         "duration": numbers.duration,
         "data_size": numbers.data_size,
