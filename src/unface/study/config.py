@@ -232,7 +232,7 @@ class Study:
     @cached_property
     def finetunings(self) -> list[Finetuning]:
         """Every finetuning, the first seed of all first."""
-        return finetunings_of(self.record()["transfer"], self.file.seeds)
+        return finetunings_of(self._transfer_record(), self.file.seeds)
 
     def task(self, table: TransferTable) -> str:
         """What `open_task` takes."""
@@ -284,16 +284,20 @@ class Study:
                 for names, part in parts
             },
             "training": {"preset": file.training.preset, **asdict(self.recipe)},
-            "transfer": {
-                name: {
-                    **table.model_dump(),
-                    "task": self.task(table),
-                    "architectures": table.architectures or file.architectures,
-                    "starts": table.starts or [NONE, *file.train_settings],
-                }
-                for name, table in self.transfers.items()
-            },
+            "transfer": self._transfer_record(),
             "computing": file.computing.model_dump(),
+        }
+
+    def _transfer_record(self) -> dict[str, dict[str, Any]]:
+        """The tasks, with all that they leave to the study."""
+        known = {"architectures": self.file.architectures, "starts": [NONE, *self.file.train_settings]}
+        return {
+            name: {
+                **table.model_dump(),
+                "task": self.task(table),
+                **{key: getattr(table, key) or names for key, names in known.items()},
+            }
+            for name, table in self.transfers.items()
         }
 
     def _own(self, name: str, table: OwnSetting, part: Literal["train", "evaluation"]) -> Setting:
