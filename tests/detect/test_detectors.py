@@ -13,6 +13,8 @@ import builders
 from unface import weights
 from unface.boxes import iou
 from unface.detect import make_detector
+from unface.detect.cascade import Cascade
+from unface.detect.centerface import CenterFace, CenterFaceInt8
 from unface.errors import InputError
 from unface.images import decode
 
@@ -78,6 +80,25 @@ def test_centerface_sees_what_opencv_and_a_plain_decoder_see(name):
             kept.append(candidate)
     rows = np.array(kept)
     matched(*detector("centerface").look(image, 1.0), rows[:, 1:], rows[:, 0])
+
+
+@pytest.mark.parametrize("name", ["astronaut/collins.png", "physicists/solvay_1927.jpg"])
+def test_centerface_in_integers_sees_what_it_sees_in_float(name):
+    image = photo(name)
+    (boxes, scores), (true_boxes, true_scores) = (
+        network.look(image, 1.0) for network in (CenterFaceInt8(), CenterFace())
+    )
+    clear = true_scores >= 0.5
+    overlaps = iou(true_boxes[clear], boxes)
+    assert (overlaps.max(axis=1) > 0.85).all()
+    assert np.abs(scores[overlaps.argmax(axis=1)] - true_scores[clear]).max() < 0.1
+    assert abs((scores >= 0.5).sum() - clear.sum()) <= 1
+
+
+def test_fast_needs_nothing_that_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNFACE_MODELS", str(tmp_path / "none"))
+    assert set(Cascade("fast").models) == {"yunet", "centerface-int8"}
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("name", FREE)
