@@ -127,18 +127,18 @@ def change_outside(
 
     lossy = kind == "lossy"
     margin = _JPEG_REACH_PX if kind == "blocks" else 0
-    changes = _float(published) - _float(original)
+    changes = _float(published) - _float(original) if lossy else cv2.absdiff(published, original)
     for x0, y0, x1, y1 in touched_xyxy.tolist():
         changes[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin] = 0
     cell = _CELL_PX if lossy else 1
     if lossy:
         size = tuple(max(1, length // cell) for length in changes.shape[1::-1])
-        changes = np.asarray(cv2.resize(changes, size, interpolation=cv2.INTER_AREA), np.float32)
-    changes = np.abs(changes).reshape(*changes.shape[:2], -1).max(axis=2)
+        changes = np.abs(cv2.resize(changes, size, interpolation=cv2.INTER_AREA))
     largest = float(changes.max())
     if not largest:
         return 0.0, None
-    rows, columns = np.nonzero(changes > (largest / 2 if lossy else 0))
+    changed = changes > (largest / 2 if lossy else 0)
+    rows, columns = np.nonzero(changed.reshape(*changed.shape[:2], -1).any(axis=2))
     x0, y0, x1, y1 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     return largest / (257 if original.dtype == np.uint16 else 1), (
         int(x0) * cell,
