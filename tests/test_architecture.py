@@ -10,6 +10,7 @@ SRC = Path(__file__).parents[1] / "src" / "unface"
 FLOORS = {
     "errors": 0,
     "boxes": 0,
+    "processes": 0,
     "images": 1,
     "faces": 2,
     "datasets": 2,

@@ -4,18 +4,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+from unface import processes
 from unface.cli.options import ExecutorName, tell, worker_count
-from unface.engine import Executor, LocalExecutor
 from unface.errors import InputError
+
+if TYPE_CHECKING:
+    from unface.engine import Executor
 
 
 @contextmanager
 def opened_executor(
     name: ExecutorName, workers: int | None, preload: Sequence[str], ray_address: str | None, gpus_per_worker: float
-) -> Iterator[Executor]:
+) -> Iterator["Executor"]:
     """The executor of a command.
 
     Args:
@@ -36,6 +40,9 @@ def opened_executor(
         return
     if ray_address is not None or gpus_per_worker:
         raise InputError("ray-address, gpus-per-worker: expected --executor ray with them, got local")
+    processes.context(preload)  # the fork server imports while we do
+    from unface.engine import LocalExecutor
+
     with LocalExecutor(worker_count(workers), preload) as executor:
         yield executor
 

@@ -1,16 +1,15 @@
 """Run shards on this machine: one process per core, each replaced if it dies."""
 
-import multiprocessing
 import signal
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
+from unface import processes
 from unface.engine.ledger import Ledger
 from unface.engine.stage import Stage
 from unface.engine.work import Blame, Event, Finished, Task, Worker, do_task, told
@@ -48,7 +47,7 @@ class LocalExecutor:
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
         self.workers = workers
-        self._context = _context(preload)
+        self._context = processes.context((__name__, *preload))
         self._pool: list[_Process] = []
 
     def __enter__(self) -> Self:
@@ -106,7 +105,7 @@ class LocalExecutor:
     def _start(self) -> _Process:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs,), daemon=True)
-        with _interrupt_held_back():
+        with processes.interrupt_held_back():
             process.start()
         theirs.close()
         worker = _Process(process, ours)
@@ -122,34 +121,6 @@ class LocalExecutor:
         if worker.task is None or not worker.ready:
             raise UnfaceError(f"a worker process ended outside any image ({cause})")
         return blame.again(worker.task, worker.begun, cause)
-
-
-def _context(preload: Sequence[str]) -> Any:
-    """How processes start: never by forking this one, which may hold threads and locks.
-
-    The fork server starts at once, and imports while this process gets ready.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["unface.engine.local", *preload])
-    resource_tracker.ensure_running()  # by itself: it lets Ctrl-C through once it has started
-    with _interrupt_held_back():
-        forkserver.ensure_running()
-    return context
-
-
-@contextmanager
-def _interrupt_held_back() -> Iterator[None]:
-    """Ctrl-C is this process's to handle: workers are born deaf to it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cause(exitcode: int | None) -> str:
