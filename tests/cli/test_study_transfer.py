@@ -159,8 +159,12 @@ def test_status_tables_and_page(whole):
 
 
 def test_kill_9_changes_nothing(place, whole, tmp_path):
-    """Killed while the second transfer seeks its rate, one being tried."""
+    """Killed while the second transfer seeks its rate, one being tried; the third has not begun."""
     out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    for name in TRANSFERS[1:3]:
+        shutil.rmtree(out / "transfer" / name.replace("/", "/runs/"))
+        (out / "transfer" / f"{name.replace('/', '/predictions/')[:-3]}-original-s3.parquet").unlink()
     command = ("study", "run", written(place), "-o", out)
     search = out / "transfer" / TRANSFERS[1].replace("/", "/runs/") / "search"
     assert kill_when(lambda: bool(files(search, "weights.safetensors")), *command)
