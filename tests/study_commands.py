@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -66,7 +66,10 @@ def kill_process_when(find: Callable[[int], int | None], *words: object) -> Done
 
 def processes_below(pid: int) -> list[int]:
     """A process's children, theirs, and so on (Linux)."""
-    children = [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
+    children: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it may have ended just now
+            children += [int(word) for word in path.read_text().split()]
     return children + [below for child in children for below in processes_below(child)]
 
 

@@ -243,14 +243,13 @@ def test_another_study_is_refused(squares, undisturbed):
 
 
 def test_a_run_that_fails_does_not_stop_the_others(squares, tmp_path):
-    head = MATRIX + '\n[pretrained]\nresnet18 = "missing.pth"\n'
+    head = MATRIX.replace('["original", "red"]', '["red"]', 1) + '\n[pretrained]\nresnet18 = "missing.pth"\n'
     done = unface("study", "run", write_study(squares, head, 1), "-o", tmp_path / "out")
     assert done.returncode == 1
     assert "1 runs failed" in done.stderr
     status = json.loads(unface("study", "status", tmp_path / "out", "--json").stdout)
     assert {name: each["state"] for name, each in status.items()} == {
         "resnet18-pretrained": "failed",
-        "shufflenet_v2_x1_0-original-s3": "done",
         "shufflenet_v2_x1_0-red-s3": "done",
     }
     assert "missing.pth" in status["resnet18-pretrained"]["detail"]
