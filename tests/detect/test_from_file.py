@@ -15,6 +15,7 @@ import networks
 from unface import weights
 from unface.boxes import iou
 from unface.detect import make_detector
+from unface.detect.network import Network
 from unface.errors import ImageError, InputError
 from unface.images import decode
 
@@ -180,10 +181,10 @@ def test_nothing_is_read_from_files_that_a_file_names(tmp_path):
             make_detector(f"yolo-face:{file}")
 
 
-def test_a_network_that_goes_wrong_on_an_image_fails_that_image(tmp_path):
+def test_a_network_that_goes_wrong_on_an_image_fails_that_image(tmp_path, monkeypatch):
     broken = networks.yolo_levels_file(tmp_path / "b.onnx", keypoints=0)
     other = make_detector(f"yolo-face:{broken}")
-    other._network = lambda batch: {"a": infinite()[..., :1].repeat(cells(batch), axis=2)}
+    monkeypatch.setattr(Network, "__call__", lambda _, batch: {"a": infinite()[..., :1].repeat(cells(batch), axis=2)})
     with pytest.raises(ImageError, match="is the file a face detector"):
         other.detect(red_square())
 
