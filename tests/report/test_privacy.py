@@ -127,3 +127,12 @@ def test_what_another_treatment_beats_is_not_on_the_front():
     utility = {"measure": "top-1", "values": {"none": 70, "overlay": 60, "weak": 60, "good": 68, "unknown": 1}}
     front = {point.treatment: point.on_front for point in pareto(attack_table(rows), utility)}
     assert front == {"none": True, "overlay": True, "weak": False, "good": True}
+
+
+def test_labels_of_the_plot_do_not_lie_on_each_other():
+    rows = {"rows": [attack(name, hits=5) for name in ("none", "overlay", "same")]}
+    points = pareto(attack_table(rows), {"measure": "top-1", "values": {"none": 1, "overlay": 1, "same": 1}})
+    assert len({(point.x, point.y) for point in points}) == 1
+    low, middle, high = sorted(point.label_y for point in points)
+    assert middle - low >= 12
+    assert high - middle >= 12

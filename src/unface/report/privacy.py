@@ -22,6 +22,7 @@ LOW_SCORE = 0.1
 """From here on a hidden face counts as seen again, whatever the detector's own threshold."""
 ATTACKS = "attacks.json"
 PLOT_WH = (520, 230)
+LINE_PX, LABEL_PX = 13, 150
 
 CEILING, FLOOR, PUBLISHED = "none", "overlay", "as published"
 
@@ -243,6 +244,7 @@ class Point(NamedTuple):
     treatment: str
     x: float
     y: float
+    label_y: float
     identified: float
     utility: float
     on_front: bool
@@ -262,11 +264,14 @@ def pareto(table: Sequence[AttackRow], utility: Mapping[str, Any]) -> list[Point
         return []
     lowest, highest = min(u for _, u in known.values()), max(u for _, u in known.values())
     span = max(highest - lowest, 1e-9)
-    points = []
+    points: list[Point] = []
     for name, (identified, value) in known.items():
         beaten = any(i <= identified and u >= value and (i, u) != (identified, value) for i, u in known.values())
         x, y = PLOT_WH[0] * identified, PLOT_WH[1] * (0.92 - 0.84 * (value - lowest) / span)
-        points.append(Point(name, round(x, 1), round(y, 1), identified, value, not beaten))
+        label_y = y + 4
+        while any(abs(label_y - p.label_y) < LINE_PX and abs(x - p.x) < LABEL_PX for p in points):
+            label_y += LINE_PX
+        points.append(Point(name, round(x, 1), round(y, 1), round(label_y, 1), identified, value, not beaten))
     return points
 
 
