@@ -86,7 +86,15 @@ def test_fused_keeps_the_better_of_two_that_overlap():
 
 @pytest.mark.parametrize(
     ("shape", "scale", "sides"),
-    [((1, 1), 1.0, (32, 32)), ((375, 500), 1.0, (384, 512)), ((64, 96), 1.0, (64, 96)), ((64, 64), 2.0, (128, 128))],
+    [
+        ((1, 1), 1.0, (32, 32)),
+        ((375, 500), 1.0, (384, 512)),
+        ((64, 96), 1.0, (64, 96)),
+        ((64, 64), 2.0, (128, 128)),
+        ((330, 500), 1.5, (480, 736)),
+        ((330, 500), 0.5, (192, 256)),
+        ((33, 65), 1.1, (64, 96)),
+    ],
 )
 def test_resized_to_multiples_of_32(shape, scale, sides):
     image = resized(blank(*shape), scale)

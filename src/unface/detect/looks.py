@@ -63,12 +63,13 @@ def fused(*seen: Seen) -> Seen:
 def resized(image: Image, scale: float) -> Image:
     """The image resized by about `scale`, to sides that are a multiple of 32, as the networks need.
 
-    Padding instead makes the networks see faces along its edge; see docs/detection.md.
+    An enlarged image's are the nearest that do not make it smaller than it was, others are rounded up. Padding instead
+    makes the networks see faces along its edge; see docs/detection.md.
     """
     import cv2
 
     height, width = image.shape[:2]
-    size_wh = (_rounded_up(width * scale), _rounded_up(height * scale))
+    size_wh = _rounded(width, scale), _rounded(height, scale)
     if size_wh == (width, height):
         return image
     # Down to half the size linear interpolation leaves no pixel out, and takes a tenth of the time.
@@ -117,5 +118,6 @@ def in_image(boxes_xyxy: Boxes, seen: Image, image: Image) -> Boxes:
     return boxes_xyxy * np.array([width / seen_width, height / seen_height] * 2, np.float32)
 
 
-def _rounded_up(side_px: float) -> int:
-    return max(1, math.ceil(side_px / _STRIDE_PX)) * _STRIDE_PX
+def _rounded(side_px: int, scale: float) -> int:
+    least = math.ceil(side_px * min(scale, 1) / _STRIDE_PX)
+    return max(1, least, round(side_px * scale / _STRIDE_PX)) * _STRIDE_PX
