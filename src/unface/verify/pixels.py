@@ -18,6 +18,7 @@ Pixels = NDArray[Any]
 _HALVED_PX = 64  # from here on the quarters of a box are measured by themselves too
 _REDUCED_PX = 32  # a face is reduced to this before its blur is measured
 _SIGMAS_PX = 0.5 * 2 ** np.arange(0, 6.25, 0.5)  # in reduced pixels: 0.5 to 32
+_CHANCE = 4.0  # by which a face's original may explain a few noisy cells better than they do themselves
 _CELL_PX = 16
 _JPEG_REACH_PX = 34  # a macroblock of 32 px and what the interpolation of chroma looks at beyond it
 
@@ -61,8 +62,8 @@ def effective_sigma(
         original: Upright pixels before.
         published: Upright pixels after, same shape and dtype.
         box_xyxy: One face, shape (4,).
-        painted: What the method blurs instead of the original, in the box alone; same shape and dtype. Of the two, what
-            explains the published pixels better is taken for what was blurred.
+        painted: What the method blurs instead of the original, in the box alone; same shape and dtype. It is taken for
+            what was blurred, unless the original explains the published pixels far better.
 
     Returns:
         None where the box is under 16 px or too flat to tell one blur from another.
@@ -82,7 +83,7 @@ def effective_sigma(
     if painted is not None and errors is not None:
         cells = _reduced(_cut(painted, outer), factor)[within]
         explained = _errors(cells, wanted[within], np.s_[:, :])
-        if explained is not None and explained.min() < errors.min():
+        if explained is not None and explained.min() < _CHANCE * errors.min():
             errors = explained
     return None if errors is None else float(_refined(errors) / factor)
 
