@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -72,6 +73,7 @@ class TrainingView:
         view = _resize(pixels[y : y + height, x : x + width], (self.px, self.px))
         return view.flip(1) if is_flipped else view
 
+    @lru_cache(maxsize=1)  # noqa: B019 - an image's rows are asked for, then its view
     def _drawn(self, size_wh: tuple[int, int]) -> tuple[tuple[int, int, int, int], bool]:
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, self.epoch, self.key))))
         return random_crop(size_wh, rng), rng.random() < 0.5
