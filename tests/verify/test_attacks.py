@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unface.errors import InputError
-from unface.obfuscate.methods import Obfuscation, obfuscate, paint_cells
+from unface.obfuscate.methods import Obfuscation, obfuscate, safe_cells
 
 torch = pytest.importorskip("torch", reason="extra verify")
 
@@ -64,7 +64,7 @@ def test_operators_are_what_the_methods_do(name):
         ]
     )
     if name == "safe":  # with the noise that these photos get: their cells' averages are the noisy ones then
-        cells = [paint_cells(photo, box[None], METHODS[name]) for photo, box in zip(photos, boxes, strict=True)]
+        cells = [safe_cells(photo, box[None]) for photo, box in zip(photos, boxes, strict=True)]
         frames = np.array([frame_of(each, box) for each, box in zip(cells, boxes, strict=True)])
     largest = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     operator = operator_of(METHODS[name], boxes, largest)

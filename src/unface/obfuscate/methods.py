@@ -152,32 +152,24 @@ def obfuscate(pixels: NDArray[Any], boxes_xyxy: ArrayLike, obfuscation: Obfuscat
     return Obfuscated(result, weight, touched)
 
 
-def paint_cells(
-    pixels: NDArray[Any], boxes_xyxy: ArrayLike, obfuscation: Obfuscation, mode: str = "RGB"
-) -> NDArray[Any]:
-    """All that a mosaic or a safe blur ever uses of the faces: the cells of both, and the noise of the latter.
+def safe_cells(pixels: NDArray[Any], boxes_xyxy: ArrayLike, mode: str = "RGB") -> NDArray[Any]:
+    """All that a safe blur ever uses of the faces: their cells, with noise, not yet blurred.
 
     Args:
         pixels: As for `obfuscate`.
         boxes_xyxy: Likewise.
-        obfuscation: A mosaic or a safe blur.
         mode: Likewise.
 
     Returns:
-        A new image whose faces are cells, for a safe blur not yet blurred.
+        A new image whose faces are cells.
 
     Raises:
         ImageError: As `obfuscate`.
     """
     _check_pixels(pixels, mode)
-    boxes = _check_boxes(boxes_xyxy, obfuscation)
     result = pixels.copy(order="K")
     canvas = result if result.ndim == 3 else result[:, :, None]
-    if obfuscation.method == "mosaic":
-        _mosaic(canvas, boxes, obfuscation.cells)
-    else:
-        faces, full_wh = _faces(_size_wh(canvas), boxes)
-        _paint_safe_cells(canvas, faces, full_wh, mode)
+    _paint_safe_cells(canvas, *_faces(_size_wh(canvas), _check_boxes(boxes_xyxy, Obfuscation())), mode)
     return result
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from unface.boxes import Boxes, diagonal, enlarge, iou, outer_pixels, size_wh
 from unface.faces import Faces
 from unface.images import Photo
-from unface.obfuscate.methods import Obfuscation, averages_left, paint_cells, reach
+from unface.obfuscate.methods import Obfuscation, averages_left, obfuscate, reach, safe_cells
 from unface.verify.pixels import change_outside, effective_sigma, residual_weights
 
 MAX_RESIDUAL = 0.3
@@ -66,9 +66,9 @@ def measured(
     boxes = faces.clipped(*before.upright_size).boxes_xyxy
     allowed = cells = None
     if obfuscation.method == "mosaic":
-        allowed = paint_cells(original, faces.boxes_xyxy, obfuscation, before.mode)
+        allowed = obfuscate(original, faces.boxes_xyxy, obfuscation, before.mode).pixels
     elif obfuscation.preset == "safe":
-        cells = paint_cells(original, faces.boxes_xyxy, obfuscation, before.mode)
+        cells = safe_cells(original, faces.boxes_xyxy, before.mode)
     channels = 1 if original.ndim == 2 else original.shape[2]
     pixels = averages_left(boxes, Obfuscation("none"), before.upright_size)
     averages = averages_left(faces.boxes_xyxy, obfuscation, before.upright_size)
