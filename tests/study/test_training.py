@@ -24,6 +24,8 @@ from unface.study.recipes import PRESETS, Recipe, find_recipe
 from unface.study.training import Pace, read_log, train
 from unface.study.views import as_input
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = Computing("cpu")
 EXACT = Computing("cpu", "float64")
 
@@ -33,14 +35,6 @@ def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("squares")
     make_squares(folder, "inside", 10, 40)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def weights_of(folder):

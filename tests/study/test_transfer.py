@@ -24,17 +24,11 @@ from unface.study.tasks.celeba import NAMES
 from unface.study.training import Diverged, Pace, read_log
 from unface.study.transfer import Choices, Transfer, best_rate, transfer, transfer_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = Computing("cpu", deterministic=True)
 OFTEN = Pace(log_steps=1, checkpoint_seconds=0.0)
 TINY = Recipe(epochs=2, batch=8, step_epochs=1, image_px=32)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

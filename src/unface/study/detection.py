@@ -19,6 +19,7 @@ from unface.predictions import Evaluation
 from unface.predictions.detections import Found, Objects, Rows, read_detections, write_detections
 from unface.study.checkpoints import Network, read_checkpoint
 from unface.study.computing import Computing, World
+from unface.study.evaluate import parts_folder
 from unface.study.labelled import LabelledImages
 from unface.study.loading import Schedule, loaded
 from unface.study.reading import ViewReader
@@ -177,11 +178,7 @@ def evaluate_detector(
     record, path = work_dir / "evaluated.json", folder / evaluation.file_name
     if path.exists() and record.exists() and record.read_text() == json.dumps(fingerprint):
         return path
-    parts_dir = work_dir / fingerprint[:16]
-    for others in work_dir.glob("[0-9a-f]" * 16):
-        if others != parts_dir:
-            shutil.rmtree(others)
-    parts_dir.mkdir(parents=True, exist_ok=True)
+    parts_dir = parts_folder(work_dir, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
     evaluation = Evaluation(**{**evaluation.__dict__, "checkpoint_sha256": sha256})
     starts = range(0, len(reader.images), PART_IMAGES)

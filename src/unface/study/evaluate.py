@@ -112,11 +112,7 @@ def evaluate(
         advance(len(images))
         return paths
     require_classes(task.network, images.classes)
-    parts_dir = work_dir / fingerprint[:16]
-    for others in work_dir.glob("[0-9a-f]" * 16):
-        if others != parts_dir:
-            shutil.rmtree(others)
-    parts_dir.mkdir(parents=True, exist_ok=True)
+    parts_dir = parts_folder(work_dir, fingerprint)
     predictions_dir.mkdir(parents=True, exist_ok=True)
     parts = [range(start, min(start + PART_IMAGES, len(images))) for start in range(0, len(images), PART_IMAGES)]
     files = [parts_dir / f"{number:06d}.safetensors" for number in range(len(parts))]
@@ -209,6 +205,16 @@ def _logits_of(file: Path, setting: int) -> NDArray[np.float32]:
     part = load_file(file)
     logits: NDArray[np.float32] = part["logits"][part["places"][:, setting]]
     return logits
+
+
+def parts_folder(work_dir: Path, fingerprint: str) -> Path:
+    """The folder for the parts of an evaluation, made if it is not there; those of others are removed."""
+    folder = work_dir / fingerprint[:16]
+    for others in work_dir.glob("[0-9a-f]" * 16):
+        if others != folder:
+            shutil.rmtree(others)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def require_classes(network: Network, classes: tuple[str, ...]) -> None:
