@@ -1,4 +1,4 @@
-"""JPEG pixels. Decoded by libjpeg-turbo through Pillow."""
+"""JPEG pixels. Decoded by libjpeg-turbo: at once where that reads the file without complaint, else through Pillow."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,6 +23,9 @@ _UPSAMPLING_ROWS = 1
 def decode(parts: JpegParts) -> tuple[NDArray[np.uint8], Coding]:
     """Decode the pixels; CMYK as amounts of ink (255 is full), which JPEG stores inverted."""
     header = parts.header
+    pixels = decode_rows(parts, header.height)
+    if pixels is not None:
+        return pixels, Coding(parts)
     clean = jpeg.write(replace(parts, profile=None, header=replace(header, orientation=1)))
     loaded = pillow.load(JpegImagePlugin.JpegImageFile, clean, header.width * header.height)
     if any(component.table not in parts.tables for component in parts.components):
