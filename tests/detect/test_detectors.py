@@ -97,7 +97,7 @@ def test_centerface_in_integers_sees_what_it_sees_in_float(name):
 
 def test_fast_needs_nothing_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setenv("UNFACE_MODELS", str(tmp_path / "none"))
-    assert set(Cascade("fast").models) == {"yunet", "centerface-int8"}
+    assert set(Cascade("fast").models) == {"yunet-merged", "centerface-int8"}
     assert not (tmp_path / "none").exists()
 
 

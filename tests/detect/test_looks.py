@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unface.detect.looks import (
     LONG_SIDE_PX,
@@ -14,6 +16,7 @@ from unface.detect.looks import (
     in_image,
     is_whole,
     resized,
+    resized_to,
     tiles,
 )
 
@@ -100,6 +103,21 @@ def test_resized_to_multiples_of_32(shape, scale, sides):
     image = resized(blank(*shape), scale)
     assert image.shape == (*sides, 3)
     assert as_batch(image[None]).shape == (1, 3, *sides)
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 3), st.integers(0, 99))
+def test_reducing_by_a_power_of_two_is_the_mean_of_what_falls_on_a_pixel(width, height, halvings, seed):
+    times = 1 << halvings
+    image = np.random.default_rng(seed).integers(0, 256, (height * times, width * times, 3), np.uint8)
+    means = image.reshape(height, times, width, times, 3).mean(axis=(1, 3))
+    assert np.abs(resized_to(image, width, height) - means).max() <= 0.5
+
+
+@given(st.integers(2, 60), st.integers(2, 60), st.floats(0.5, 1), st.randoms(use_true_random=False))
+def test_no_pixel_of_a_larger_image_is_left_out(width, height, scale, random):
+    image = np.zeros((height, width, 3), np.uint8)
+    image[random.randrange(height), random.randrange(width)] = 255
+    assert resized_to(image, round(width * scale), round(height * scale)).any()
 
 
 def test_boxes_come_back_to_the_image():

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -22,6 +25,29 @@ def test_the_edited_file_computes_what_the_original_does(model, input_name):
     assert list(answer) == [output.name for output in original.get_outputs()]
     for array, expected in zip(answer.values(), truth, strict=True):
         np.testing.assert_allclose(array, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_merged_heads_say_what_the_published_ones_do():
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    published = with_any_size(weights.ensure("yunet").read_bytes(), "input")
+    original = onnxruntime.InferenceSession(published, options, providers=["CPUExecutionProvider"])
+    bgr = np.random.default_rng(0).uniform(0, 255, (2, 3, 64, 96)).astype(np.float32)
+    names = [output.name for output in original.get_outputs()]
+    truth = dict(zip(names, original.run(None, {"input": bgr}), strict=True))
+    answer = Network(weights.ensure("yunet-merged"), "input")(np.ascontiguousarray(bgr[:, ::-1]))
+    for stride in (8, 16, 32):
+        cells = (2, 64 // stride, 96 // stride, -1)
+        squares = (truth[f"obj_{stride}"] * truth[f"cls_{stride}"]).reshape(cells)
+        boxes = truth[f"bbox_{stride}"].reshape(cells)
+        np.testing.assert_allclose(answer[f"scores_{stride}"] ** 2, squares.transpose(0, 3, 1, 2), atol=1e-6)
+        np.testing.assert_allclose(answer[f"boxes_{stride}"], boxes.transpose(0, 3, 1, 2), atol=1e-5)
+
+
+def test_naming_a_detector_loads_nothing():
+    command = "import sys; from unface.detect import make_detector; make_detector('cascade'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert not {"onnxruntime", "cv2"} & set(done.stdout.split())
 
 
 def test_any_size():

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
@@ -11,11 +11,10 @@ from unface.cli.options import SHOWN, tell, tell_failures, tell_some
 from unface.cli.pipeline import read_failures
 from unface.datasets import Dataset, Survey
 from unface.errors import InputError, one_line
-from unface.report import write_report
-from unface.report.privacy import Known, write_privacy
-from unface.verify.stage import MIN_FACE_WEIGHT
-from unface.verify.verdict import definite_findings, read_verdict
 from unface.weights import REGISTRY
+
+if TYPE_CHECKING:  # what writes pages is loaded when one is written: `detect` writes none
+    from unface.report.privacy import Known
 
 ALL_DONE, SOME_FAILED, WRONG_USE, PRIVACY_FAILED = 0, 1, 2, 3
 """The exit codes."""
@@ -49,7 +48,7 @@ def model_facts(models: Mapping[str, str]) -> list[dict[str, str]]:
     ]
 
 
-def finish(dst: Path, record: dict[str, Any], known: Known | None = None) -> int:
+def finish(dst: Path, record: dict[str, Any], known: "Known | None" = None) -> int:
     """Write `run.json` and the pages, tell people how it went, and return the exit code.
 
     Args:
@@ -57,6 +56,10 @@ def finish(dst: Path, record: dict[str, Any], known: Known | None = None) -> int
         record: The run's record.
         known: What the user knows beside, for the privacy verdict.
     """
+    from unface.report import write_report
+    from unface.report.privacy import write_privacy
+    from unface.verify.verdict import read_verdict
+
     failures = read_failures(dst)
     passed = True
     if (dst / "verify.parquet").exists():
@@ -90,6 +93,8 @@ def _tell_dataset(record: Mapping[str, Any]) -> None:
 
 
 def _tell_weights(dst: Path) -> None:
+    from unface.verify.stage import MIN_FACE_WEIGHT
+
     manifest = pq.read_table(dst / "manifest.parquet", columns=["image_id", "preset", "min_face_weight"])
     weak = manifest.filter(manifest["min_face_weight"].to_numpy() < MIN_FACE_WEIGHT)
     lines = [
@@ -101,6 +106,8 @@ def _tell_weights(dst: Path) -> None:
 
 
 def _tell_verdict(dst: Path, record: Mapping[str, Any]) -> None:
+    from unface.verify.verdict import definite_findings
+
     if "verdict" not in record:
         return
     verdict = record["verdict"]

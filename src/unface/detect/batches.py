@@ -72,7 +72,8 @@ def _answers(questions: list[Question]) -> list[list[Seen]]:
     answers: list[list[Seen | None]] = [[None] * len(question.images_rgb) for question in questions]
     for group in _batches(questions):
         question = questions[group[0][0]]
-        batch = np.stack([questions[asker].images_rgb[place] for asker, place in group])
+        images = [questions[asker].images_rgb[place] for asker, place in group]
+        batch = np.stack(images) if len(images) > 1 else images[0][None]
         for (asker, place), seen in zip(group, question.network.see(batch, question.floor), strict=True):
             answers[asker][place] = seen
     return answers  # type: ignore[return-value]  # each is in one batch

@@ -16,7 +16,7 @@ from unface.detect.yunet import YuNet
 from unface.errors import InputError, one_line
 from unface.faces import Faces
 
-_REDUCED_PX = 256  # long side of the look for faces that fill the image
+_REDUCED_PX = 160  # long side of the look for faces that fill the image
 _LEAST_CLOSER = 1.25  # a look at the whole image closer by less shows nothing new
 _AT_ONCE = 16  # images, where a device sees several faster than one by one
 
@@ -24,14 +24,15 @@ _FIRST_WINDOW_PX, _SECOND_WINDOW_PX = (64, 28), (96, 40)  # side, and size of th
 _SEEN = 0.05  # least score with which a box of CenterFace is taken for one
 _YUNET_WEIGHT = 0.25  # of YuNet's word, that of all CenterFace's being 1
 _SMALL_PX = 48
-_SURE = 0.4  # score from which a face has company
+_LIKELY, _SURE = 0.1, 0.4  # scores from which a face counts, and has company
 _COMPANY = 0.3  # weight of the image's best score in the score of every box
 _SHARPNESS = 2.1  # of the scores' logarithmic odds, to make them those of being right
 _LEAST, _MOST = 0.02, 0.98  # what a network is believed at the utmost
 
 
 Company = tuple[tuple[float, float], ...]
-"""Pairs of a height in px and a factor: a lower face makes CenterFace look at the whole image enlarged by it."""
+"""Pairs of a height in px and a factor: a lower face with company makes CenterFace look at the whole image enlarged by
+it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Mode:
         least_hope: Score in the first window from which a proposal gets a second one.
         mirrored: Whether windows are looked at in the mirror too.
         company: Where the whole image is looked at.
+        least_company: How many likely faces, at least, an image holds that is looked at for more.
         closest_px: Long side up to which an image is enlarged.
         large_odds: What the odds of boxes that are not small are divided by: they hide more, and are seen better.
         int8: Whether CenterFace's weights are the 8-bit ones.
@@ -59,6 +61,7 @@ class Mode:
     least_hope: float
     mirrored: bool
     company: Company
+    least_company: int
     closest_px: int
     large_odds: float
     int8: bool
@@ -66,9 +69,9 @@ class Mode:
 
 
 MODES = {
-    "fast": Mode((1.5,), False, 0.25, 64, 0.08, False, ((64, 1.0), (32, 1.5)), 2048, 1.0, True, 0.06),
+    "fast": Mode((1.5,), False, 0.25, 64, 0.08, False, ((64, 1.0), (32, 1.5)), 2, 2048, 1.0, True, 0.06),
     "thorough": Mode(
-        (1.0, 2.0), True, 0.2, 256, 0.0, True, ((np.inf, 1.0), (64, 2.0), (24, 3.0)), 3072, 8.0, False, 0.018
+        (1.0, 2.0), True, 0.2, 256, 0.0, True, ((np.inf, 1.0), (64, 2.0), (24, 3.0)), 1, 3072, 8.0, False, 0.018
     ),
 }
 
@@ -80,7 +83,7 @@ class Cascade:
        too, and CenterFace as well.
     2. CenterFace looks at a small window around each proposal, in which every face has the same size, and, where that
        is not hopeless, at a second one. The score is the mean of all that CenterFace saw, and a part of YuNet's.
-    3. Where a sure face is small it has company: CenterFace looks at the whole image.
+    3. Where a sure face is small and not alone there may be more: CenterFace looks at the whole image.
     4. The company of a sure face lends credit: s becomes s^0.7 * (best score in the image)^0.3.
 
     Most photos of objects end after 2 with a few windows or none. Measured step by step in docs/detection.md.
@@ -89,7 +92,7 @@ class Cascade:
     floor = 0.01
 
     def __init__(self, mode: str = "fast", threads: int = 1, device: str = "auto") -> None:
-        """Load both networks.
+        """Name both networks; they are loaded when an image is looked at.
 
         Args:
             mode: A name in `MODES`.
@@ -108,7 +111,11 @@ class Cascade:
         self._centerface = (CenterFaceInt8 if self._mode.int8 else CenterFace)(threads, device)
         self._centerface.floor = _SEEN
         self.models = self._yunet.models | self._centerface.models
-        self.at_once = 1 if self._centerface.on_cpu else _AT_ONCE
+
+    @property
+    def at_once(self) -> int:
+        """See `Together`."""
+        return 1 if self._centerface.on_cpu else _AT_ONCE
 
     def detect(self, image_rgb: Image) -> Faces:
         """All boxes of score `floor` and above; see `Detector`."""
@@ -129,8 +136,8 @@ class Cascade:
         proposals = proposals[strength >= mode.least_proposal]
         boxes, scores = yield from self._judged(image, proposals[: mode.most_proposals], yunet, list(whole.values()))
         crowded = len(proposals) > mode.most_proposals
-        company = (*mode.company, (np.inf, 1.0)) if crowded else mode.company
-        wanted = company_scales((boxes, scores), company, closer_scale(image, np.inf, mode.closest_px))
+        company, least = ((*mode.company, (np.inf, 1.0)), 1) if crowded else (mode.company, mode.least_company)
+        wanted = company_scales((boxes, scores), company, least, closer_scale(image, np.inf, mode.closest_px))
         whole |= yield from _looks(self._centerface, image, wanted - whole.keys())
         boxes, scores = fused((boxes, scores), *(whole[scale] for scale in sorted(wanted)))
         scores = at_price(as_probabilities(with_credit(scores)), size_wh(boxes)[:, 1], mode.large_odds)
@@ -191,15 +198,18 @@ def scores_at(boxes_xyxy: Boxes, seen: Seen) -> Scores:
     return np.asarray(there.max(axis=1), np.float32)
 
 
-def company_scales(seen: Seen, company: Company, most: float) -> set[float]:
-    """Factors by which the whole image is enlarged to be looked at, where a sure face in it is small.
+def company_scales(seen: Seen, company: Company, least: int, most: float) -> set[float]:
+    """Factors by which the whole image is enlarged to be looked at, where a sure face in it is small and not alone.
 
     Args:
         seen: What was seen.
         company: When, and how close.
+        least: How many likely faces there are at least.
         most: Largest factor.
     """
     boxes, scores = seen
+    if (scores >= _LIKELY).sum() < least:
+        return set()
     heights_px = size_wh(boxes[scores >= _SURE])[:, 1]
     scales = {min(scale, most) for below_px, scale in company if (heights_px < below_px).any()}
     return {scale for scale in scales if scale == 1 or scale >= _LEAST_CLOSER}

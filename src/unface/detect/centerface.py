@@ -30,4 +30,4 @@ class CenterFace(SingleNetwork):
 class CenterFaceInt8(CenterFace):
     """The same in 8-bit integers, in half the time; made by benchmarks/quantise.py."""
 
-    name = "centerface-int8"
+    weights_name = "centerface-int8"

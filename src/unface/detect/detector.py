@@ -47,13 +47,12 @@ class Detector(Protocol):
 
 @runtime_checkable
 class Together(Protocol):
-    """A detector that can look at several images at a time.
+    """A detector that can look at several images at a time."""
 
-    Attributes:
-        at_once: How many, where it runs; 1 where that gains nothing.
-    """
-
-    at_once: int
+    @property
+    def at_once(self) -> int:
+        """How many, where it runs; 1 where that gains nothing."""
+        ...
 
     def detect_all(self, images_rgb: Sequence[Image]) -> list[Faces]:
         """What `Detector.detect` finds in each."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unface.boxes import Boxes, size_wh
 from unface.detect.detector import Image
-from unface.detect.looks import Scores, Seen, first_and_reduced, fused
+from unface.detect.looks import Scores, Seen, first_and_reduced, fused, resized_to
 from unface.detect.network import Network
 from unface.detect.single import SingleNetwork
 from unface.errors import ImageError, InputError, one_line
@@ -64,15 +64,12 @@ class FromFile(SingleNetwork):
         return Faces.make(boxes, scores, source=self.kind).clipped(width, height)
 
     def _see_whole(self, image: Image) -> Seen:
-        import cv2
-
         assert self._only_hw is not None
         height, width = image.shape[:2]
         scale = min(self._only_hw[0] / height, self._only_hw[1] / width)
         rows, columns = (max(1, round(side * scale)) for side in (height, width))
         canvas = np.full((*self._only_hw, 3), self.padding, np.uint8)
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        canvas[:rows, :columns] = cv2.resize(image, (columns, rows), interpolation=how)
+        canvas[:rows, :columns] = resized_to(image, columns, rows)
         boxes, scores = fused(*self.see(canvas[None], self.floor))
         return boxes * np.array([width / columns, height / rows] * 2, np.float32), scores
 

@@ -66,15 +66,26 @@ def resized(image: Image, scale: float) -> Image:
     An enlarged image's are the nearest that do not make it smaller than it was, others are rounded up. Padding instead
     makes the networks see faces along its edge; see docs/detection.md.
     """
-    import cv2
-
     height, width = image.shape[:2]
     size_wh = _rounded(width, scale), _rounded(height, scale)
-    if size_wh == (width, height):
-        return image
-    # Down to half the size linear interpolation leaves no pixel out, and takes a tenth of the time.
-    how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size_wh, interpolation=how), np.uint8)
+    return image if size_wh == (width, height) else resized_to(image, *size_wh)
+
+
+def resized_to(image: Image, width: int, height: int) -> Image:
+    """The image in another size, of which every pixel of a larger one has a part.
+
+    Down to half the size linear interpolation leaves no pixel out; the rest is done by halving, which is exact.
+    OpenCV's mean over areas of any size takes three times as long.
+    """
+    import cv2
+
+    halvings = 0
+    while min(image.shape[1] / width, image.shape[0] / height) >= 2 << halvings:
+        halvings += 1
+    image = np.asarray(cv2.resize(image, (width << halvings, height << halvings), interpolation=cv2.INTER_LINEAR))
+    if halvings:
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+    return image
 
 
 def tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
@@ -101,7 +112,15 @@ def is_whole(boxes_xyxy: Boxes, tile_xyxy: tuple[int, int, int, int], width: int
 
 def as_batch(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Images of one size, shape (N, H, W, 3), as a network takes them: float32, shape (N, 3, H, W)."""
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
+    import cv2
+
+    count, height, width, channels = images.shape
+    batch = np.empty((count, channels, height, width), np.float32)
+    for planes, image in zip(batch, images, strict=True):
+        # Channel by channel: twice as fast as to convert while transposing.
+        for plane, channel in zip(planes, cv2.split(image), strict=True):
+            plane[:] = channel
+    return batch
 
 
 def by_image(count: int, images: NDArray[np.int64], boxes_xyxy: Boxes, scores: Scores) -> list[Seen]:

@@ -1,6 +1,7 @@
 """Run a convolutional ONNX network on images of any size, on a number of CPU threads or another device."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,11 @@ _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 class Network:
     """An ONNX file as a function from one batch of images to its outputs.
 
-    Attributes:
-        provider: Who computes: an execution provider of onnxruntime.
+    It is loaded when it is first asked, so that a process that only hands work out does not wait for it.
     """
 
     def __init__(self, path: Path, input_name: str, threads: int = 1, device: str = "auto") -> None:
-        """Load the file.
+        """Name the file; where a device is asked for, load it to see that it is there.
 
         Args:
             path: Of the ONNX file.
@@ -39,20 +39,34 @@ class Network:
         Raises:
             InputError: The device is not there.
         """
+        self._path, self._input_name, self._threads, self._device = path, input_name, threads, device
+        if device != "auto":
+            self._session  # noqa: B018
+
+    @cached_property
+    def _session(self) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4 if device == "auto" else 3  # a package for GPUs on a machine without is no news
-        asked = providers(device, onnxruntime.get_available_providers())
-        model = with_any_size(path.read_bytes(), input_name)
-        self._input_name = input_name
-        self._session: Any = onnxruntime.InferenceSession(model, options, providers=asked)
-        self._output_names = [output.name for output in self._session.get_outputs()]
-        self.provider: str = self._session.get_providers()[0]
-        if device != "auto" and self.provider != asked[0][0]:
-            raise InputError(f"device {one_line(device)!r}: expected one that works, got none; see: nvidia-smi")
+        # A package for GPUs on a machine without is no news.
+        options.log_severity_level = 4 if self._device == "auto" else 3
+        asked = providers(self._device, onnxruntime.get_available_providers())
+        model = with_any_size(self._path.read_bytes(), self._input_name)
+        session = onnxruntime.InferenceSession(model, options, providers=asked)
+        if self._device != "auto" and session.get_providers()[0] != asked[0][0]:
+            raise InputError(f"device {one_line(self._device)!r}: expected one that works, got none; see: nvidia-smi")
+        return session
+
+    @cached_property
+    def provider(self) -> str:
+        """Who computes: an execution provider of onnxruntime."""
+        return str(self._session.get_providers()[0])
+
+    @cached_property
+    def _output_names(self) -> list[str]:
+        return [output.name for output in self._session.get_outputs()]
 
     def __call__(self, batch: Array) -> dict[str, Array]:
         """Outputs by name for a batch, float32, shape (N, 3, H, W)."""

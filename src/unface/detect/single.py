@@ -17,20 +17,23 @@ class SingleNetwork(ABC):
     """A detector of one network; a subclass says which weights it has and how its outputs are read.
 
     Attributes:
-        name: In the registries of detectors and of weights.
+        name: In the registry of detectors.
+        weights_name: In that of weights, where it has another there.
         input_name: Of the network.
         threshold: See `Detector`.
         floor: See `Detector`.
     """
 
     name: str
+    weights_name = ""
     input_name: str
     threshold: float
     floor = 0.1
 
     def __init__(self, threads: int = 1, device: str = "auto") -> None:
-        self._network = Network(weights.ensure(self.name), self.input_name, threads, device)
-        self.models = {self.name: weights.REGISTRY[self.name].sha256}
+        known_as = self.weights_name or self.name
+        self._network = Network(weights.ensure(known_as), self.input_name, threads, device)
+        self.models = {known_as: weights.REGISTRY[known_as].sha256}
 
     def detect(self, image_rgb: Image) -> Faces:
         """All boxes of score `floor` and above; see `Detector`."""

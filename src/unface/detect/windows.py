@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from unface.boxes import Boxes, area, iou
 from unface.detect.detector import Image
-from unface.detect.looks import Scores, Seen
+from unface.detect.looks import Scores, Seen, resized_to
 
 _SAME_IOU = 0.3
 
@@ -77,8 +77,6 @@ def best_of_each(seen: list[Seen], boxes_xyxy: Boxes) -> tuple[Boxes, Scores]:
 
 def _fill(window: Image, image: Image, centre_xy: NDArray[np.float32], scale: float) -> tuple[float, float]:
     """Draw what surrounds a point, resized, into a window; returns the point of the image that is its origin."""
-    import cv2
-
     side = window.shape[0]
     starts = [_start(float(c), side / scale, n) for c, n in zip(centre_xy, image.shape[1::-1], strict=True)]
     (x0, y0), (x1, y1) = (
@@ -86,8 +84,7 @@ def _fill(window: Image, image: Image, centre_xy: NDArray[np.float32], scale: fl
         [min(n, math.ceil(start + side / scale)) for start, n in zip(starts, image.shape[1::-1], strict=True)],
     )
     size_wh = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    part = cv2.resize(image[y0:y1, x0:x1], size_wh, interpolation=how)
+    part = resized_to(image[y0:y1, x0:x1], *size_wh)
     # The part begins up to a pixel before the window, or, where the image is too small, within it.
     left, top = round((x0 - starts[0]) * scale), round((y0 - starts[1]) * scale)
     seen = part[max(0, -top) :, max(0, -left) :][: side - max(0, top), : side - max(0, left)]

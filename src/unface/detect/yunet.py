@@ -13,26 +13,20 @@ class YuNet(SingleNetwork):
     """The fastest; at a low threshold it misses little and marks much."""
 
     name = "yunet"
+    weights_name = "yunet-merged"
     input_name = "input"
     threshold = 0.5
 
     def see(self, batch_rgb: NDArray[np.uint8], floor: float) -> list[Seen]:
         """See `SingleNetwork`."""
-        count, _, width, _ = batch_rgb.shape
-        outputs = self._network(as_batch(batch_rgb[..., ::-1]))  # it was trained on BGR
+        outputs = self._network(as_batch(batch_rgb))
         levels = []
         for stride in _STRIDES_PX:
-            # Per cell the centre's offset and the size's logarithm, in strides; the file joins a batch's cells.
-            objects, classes, sizes = (
-                outputs[f"{name}_{stride}"].reshape(count, -1, channels)
-                for name, channels in (("obj", 1), ("cls", 1), ("bbox", 4))
-            )
-            scores = np.sqrt(objects * classes)[..., 0]
-            images, cells = np.nonzero(scores >= floor)
-            sizes = sizes[images, cells]
-            columns = width // stride
-            centres = np.stack([cells % columns, cells // columns], axis=1) + sizes[:, :2]
-            halves = np.exp(sizes[:, 2:]) / 2
+            # Per cell the centre's offset and the size's logarithm, in strides.
+            scores, sizes = outputs[f"scores_{stride}"], outputs[f"boxes_{stride}"]
+            images, _, rows, columns = np.nonzero(scores >= floor)
+            centres = np.stack([columns, rows], axis=1) + sizes[images, :2, rows, columns]
+            halves = np.exp(sizes[images, 2:, rows, columns]) / 2
             boxes = np.concatenate([centres - halves, centres + halves], axis=1) * stride
-            levels.append((images, boxes, scores[images, cells]))
-        return by_image(count, *(np.concatenate(parts) for parts in zip(*levels, strict=True)))
+            levels.append((images, boxes, scores[images, 0, rows, columns]))
+        return by_image(len(batch_rgb), *(np.concatenate(parts) for parts in zip(*levels, strict=True)))

@@ -12,7 +12,7 @@ from typing import Any, Self
 from unface import processes
 from unface.engine.ledger import Ledger
 from unface.engine.stage import Stage
-from unface.engine.work import Blame, Event, Finished, Task, Worker, do_task, told
+from unface.engine.work import Blame, Event, Finished, Task, Worker, do_task, set_up, told
 from unface.errors import UnfaceError
 
 
@@ -144,7 +144,7 @@ def _work(pipe: "Connection[Any, Any]") -> None:
                     pipe.send(Finished(do_task(stage, ledger, message, pipe.send)))
                 else:
                     stage, ledger = message
-                    stage.setup()
+                    set_up(stage)
                     pipe.send(_Ready())
             except BrokenPipeError:
                 raise

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from unface.engine.ledger import Ledger
 from unface.engine.stage import Stage
-from unface.engine.work import Blame, Event, Finished, Task, Worker, do_task, told
+from unface.engine.work import Blame, Event, Finished, Task, Worker, do_task, set_up, told
 from unface.errors import InputError, UnfaceError, one_line
 
 _SECONDS_TO_ANSWER = 10.0
@@ -160,7 +160,7 @@ class _Actor:
         """Set up a stage; returns what is wrong."""
         self._stage, self._ledger = stage, ledger
         try:
-            stage.setup()
+            set_up(stage)
         except Exception as error:
             return told(error)
         return None

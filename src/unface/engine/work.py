@@ -71,6 +71,14 @@ class WorkerDied(UnfaceError):
     """A worker process ended while it processed an image."""
 
 
+def set_up(stage: Stage) -> None:
+    """Make a stage ready in a worker, of which there is one per core: OpenCV would start a thread for each in each."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    stage.setup()
+
+
 def do_task(stage: Stage, ledger: Ledger, task: Task, tell: Callable[[Event], None]) -> Done:
     """Process a shard and record it.
 
