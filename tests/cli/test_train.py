@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from study_commands import files, kill_when, unface
-from study_sets import make_squares
+from study_sets import make_photos, make_squares
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # as in the processes that are killed
@@ -48,9 +48,23 @@ def test_kill_9_changes_nothing(root, tmp_path):
     ]
 
 
+def test_decoding_on_the_device_is_the_same_on_a_cpu_and_told(tmp_path):
+    make_photos(tmp_path / "photos")
+    dst = {where: tmp_path / where for where in ("workers", "device")}
+    for where, folder in dst.items():
+        done = unface(*train(tmp_path / "photos", folder, "--deterministic", "--epochs", "2", "--decode", where))
+        assert done.returncode == 0, done.stderr
+    ours, theirs = (weights_of(folder) for folder in dst.values())
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    done = unface(*train(tmp_path / "photos", dst["device"], "--deterministic", "--epochs", "2"))
+    assert done.returncode == 2
+    assert "was trained with source 'decoded on the device'" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
+        (["--decode", "gpu"], "decode: expected workers or device, got gpu"),
         (["--architecture", "resnet19"], "architecture resnet19: expected one of alexnet"),
         (["--setting", "blured"], "setting blured: expected original"),
         (["--preset", "fast"], "preset: expected paper"),

@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from builders import encode_image, make_faces, make_image
 from study_sets import make_photos
+from unface.errors import ImageError, InputError
 from unface.faces import faces_table, write_faces
+from unface.study.computing import Computing
 from unface.study.labelled import open_images
 from unface.study.loading import Schedule, evaluation_runs, training_batches
-from unface.study.reading import ViewReader
+from unface.study.reading import ViewReader, pixels_from
 from unface.study.settings import SETTINGS
 
 
@@ -60,6 +63,83 @@ def test_workers_and_ranks_change_nothing(images):
     for (views, _), (even, _), (odd, _) in zip(whole, *shares, strict=True):
         assert torch.equal(views[0::2], even)
         assert torch.equal(views[1::2], odd)
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    """JPEGs of every kind and a PNG, without faces, and one image with a face."""
+    root = tmp_path_factory.mktemp("kinds")
+    (root / "a").mkdir()
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    ways = {
+        "plain": ("RGB", {"quality": 80}),
+        "fine": ("RGB", {"subsampling": 0}),
+        "progressive": ("RGB", {"progressive": True}),
+        "rgb": ("RGB", {"keep_rgb": True}),
+        "grey": ("L", {}),
+        "cmyk": ("CMYK", {}),
+        "rotated": ("RGB", {"exif": rotated}),
+        "face": ("RGB", {}),
+    }
+    for seed, (name, (mode, options)) in enumerate(ways.items()):
+        make_image(64, 48, seed=seed).convert(mode).save(root / "a" / f"{name}.jpg", **options)
+    make_image(64, 48, seed=9).save(root / "a" / "lossless.png")
+    sizes = {name: (48, 64) if name == "rotated" else (64, 48) for name in ways}
+    rows = [make_faces(f"a/{name}.jpg", [(9, 9, 30, 30)] if name == "face" else [], *sizes[name]) for name in ways]
+    write_faces(root / "faces.parquet", faces_table([*rows, make_faces("a/lossless.png", [], 64, 48)]))
+    return root
+
+
+def test_the_device_decodes_what_it_may_and_nothing_changes(kinds):
+    """On a CPU TorchCodec makes the same pixels as ours."""
+    images = open_images(kinds, kinds / "faces.parquet")
+    for name in ("original", "blurred", "reencoded"):
+        reader = ViewReader(images, [SETTINGS[name]])
+        coded = {images.image_ids[index].as_py() for index in range(len(images)) if reader.jpeg(index)}
+        assert coded == {"a/plain.jpg", "a/fine.jpg", "a/progressive.jpg"}
+        schedule = Schedule(len(images), 9, 1)
+        plain, decoded = (
+            next(training_batches(reader, 32, schedule, range(1), 0, 1, workers, False, decoder))
+            for workers, decoder in ((0, None), (2, torch.device("cpu")))
+        )
+        assert torch.equal(plain[0], decoded[0])
+        assert torch.equal(plain[1], decoded[1])
+
+
+def test_an_image_that_no_decoder_takes_is_named(kinds, tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("plain", "fine"):
+        (tmp_path / "a" / f"{name}.jpg").write_bytes((kinds / "a" / f"{name}.jpg").read_bytes())
+    data = (kinds / "a" / "plain.jpg").read_bytes()
+    while (start := data.find(b"\xff\xdb")) >= 0:
+        data = data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4], "big") :]
+    (tmp_path / "a" / "broken.jpg").write_bytes(data)
+    reader = ViewReader(open_images(tmp_path), [SETTINGS["original"]])
+    with pytest.raises(ImageError, match=r"^a/broken\.jpg: "):
+        next(training_batches(reader, 32, Schedule(3, 3, 1), range(1), 0, 1, 0, False, torch.device("cpu")))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_decodes_nearly_the_same(kinds):
+    reader = ViewReader(open_images(kinds, kinds / "faces.parquet"), [SETTINGS["original"]])
+    plain, decoded = (
+        next(training_batches(reader, 32, Schedule(9, 9, 1), range(1), 0, 1, 2, True, decoder))[0]
+        for decoder in (None, torch.device("cuda"))
+    )
+    assert decoded.is_cuda
+    apart = (plain.float() - decoded.cpu().float()).abs()
+    assert apart.mean() < 2  # nvJPEG blends chroma samples in another way
+
+
+def test_what_decides_the_pixels_is_told():
+    assert pixels_from(None, "workers") == ""
+    assert pixels_from(None, "device") == "decoded on the device"
+    assert pixels_from(256, "workers") == "packed at 256 px"
+    with pytest.raises(InputError, match="expected workers with a packed copy"):
+        pixels_from(256, "device")
+    with pytest.raises(InputError, match="decode: expected workers or device, got gpu"):
+        Computing("cpu", decode="gpu")
 
 
 def test_settings_are_paired(images):

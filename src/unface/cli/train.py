@@ -114,6 +114,13 @@ def train(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Only algorithms that give the same bits each time; slower.")
     ] = False,
+    decode: Annotated[
+        str,
+        typer.Option(
+            help="Where JPEGs of images without faces are decoded: workers, or device (nvJPEG on a GPU).",
+            metavar="WHERE",
+        ),
+    ] = "workers",
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="Time between checkpoints, which is what a kill can lose.")
     ] = 120.0,
@@ -130,7 +137,7 @@ def train(
     from unface.study.computing import Computing
     from unface.study.display import TrainingDisplay
     from unface.study.labelled import open_images
-    from unface.study.reading import ViewReader, in_all, packed_reader
+    from unface.study.reading import ViewReader, in_all, packed_reader, pixels_from
     from unface.study.recipes import find_recipe
     from unface.study.settings import find_setting
     from unface.study.training import Pace, Training, read_log
@@ -138,7 +145,7 @@ def train(
 
     given: dict[str, Any] = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "image_px": image_px}
     recipe = replace(find_recipe(preset), **{name: value for name, value in given.items() if value is not None})
-    computing = Computing(device, precision, workers, micro_batch, compiled, deterministic)
+    computing = Computing(device, precision, workers, micro_batch, compiled, deterministic, decode)
     setting = find_setting(setting_name)
     images = in_all(open_images(src, faces, labels, read_class_names(classes)), [setting])
     tell_left_out(images)
@@ -149,7 +156,7 @@ def train(
     if validation is not None:
         others = open_images(validation, validation_faces, validation_labels, images.classes)
         judge = ViewReader(in_all(others, [setting]), [setting])
-    source = "" if packed is None else f"packed at {packed_px} px"
+    source = pixels_from(None if packed is None else packed_px, decode)
     training = Training(architecture, reader, recipe, seed, judge, source, build)
     with TrainingDisplay() as display:
         weights = train_network(training, dst, computing, Pace(checkpoint_seconds=checkpoint_seconds), display)

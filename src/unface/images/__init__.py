@@ -3,7 +3,7 @@
 from unface.images.codecs.coding import Coding
 from unface.images.containers import MAX_PIXELS, audit, looks_like_image, probe, scrub
 from unface.images.header import Header
-from unface.images.photo import Photo, decode, decode_region, decode_rows, encode, encode_region
+from unface.images.photo import Photo, decode, decode_region, decode_rows, encode, encode_region, upright_jpeg
 
 SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
@@ -25,4 +25,5 @@ __all__ = [
     "looks_like_image",
     "probe",
     "scrub",
+    "upright_jpeg",
 ]

@@ -1,7 +1,7 @@
 """A decoded image, and the way to it and back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -144,6 +144,23 @@ def decode_rows(data: bytes, rows_of: Callable[[Header], int], max_pixels: int =
             known = np.array([[0, 0, header.width, rows]])
             return Photo(header.format, header.mode, pixels, 1, Coding(parts), known if rows < header.height else None)
     return _whole(parts)
+
+
+def upright_jpeg(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes | None:
+    """A file as other decoders may have it: its cleaned bytes, if it is a JPEG of upright colours; else None.
+
+    Args:
+        data: The file.
+        max_pixels: Largest accepted width times height.
+
+    Raises:
+        ImageError: As `decode`, but for what is seen in pixels alone.
+    """
+    module, parts = containers.read(data, max_pixels)
+    if parts.header.format != "jpeg" or parts.header.orientation != 1 or parts.color != "YCbCr":
+        return None
+    clean: bytes = module.write(replace(parts, profile=None))
+    return clean
 
 
 def _whole(parts: Any) -> Photo:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,9 @@ PRECISIONS = {
 }
 """`bf16` and `fp16` are mixed: weights stay float32, and what may be is computed in the smaller type."""
 
+WORKERS, DEVICE = "workers", "device"
+"""Where JPEGs become pixels."""
+
 
 @dataclass(frozen=True)
 class Computing:
@@ -33,9 +37,11 @@ class Computing:
         compiled: Whether to run the network through torch.compile.
         deterministic: Whether to use only algorithms whose result does not depend on timing, and on a CPU one thread,
             since sums depend on how many there are.
+        decode: Where the JPEGs of images without faces become pixels in training: `workers`, in those processes, or
+            `device`, on the device, which changes last digits. Others are always decoded by the workers.
 
     Raises:
-        InputError: Unknown precision or device.
+        InputError: Unknown precision, device or place to decode.
     """
 
     device: str = "auto"
@@ -44,10 +50,17 @@ class Computing:
     micro_batch: int | None = None
     compiled: bool = False
     deterministic: bool = False
+    decode: str = WORKERS
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise InputError(f"precision: expected {', '.join(PRECISIONS)}, got {one_line(self.precision)}")
+        if self.decode not in (WORKERS, DEVICE):
+            raise InputError(f"decode: expected {WORKERS} or {DEVICE}, got {one_line(self.decode)}")
+        if self.decode == DEVICE and find_spec("torchcodec") is None:
+            raise InputError(
+                "decode: expected TorchCodec to be installed for it: install torchcodec, version 0.16 or later"
+            )
 
     @property
     def torch_device(self) -> torch.device:

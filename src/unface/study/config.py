@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from unface.errors import InputError, one_line
 from unface.obfuscate.methods import Obfuscation
 from unface.predictions import PRETRAINED
+from unface.study.reading import pixels_from
 from unface.study.recipes import PRESETS, Recipe
 from unface.study.settings import Setting, find_setting
 from unface.study.tasks import parse_task, results_name
@@ -105,7 +106,7 @@ class TransferTable(_Table):
 
 
 class ComputingTable(_Table):
-    """On what: nothing here but `precision` changes what is computed."""
+    """On what: nothing here but `precision` and `decode` changes what is computed."""
 
     device: str = "auto"
     precision: Literal["float32", "bf16", "fp16", "float64"] = "float32"
@@ -113,6 +114,7 @@ class ComputingTable(_Table):
     micro_batch: Annotated[int, Field(ge=2)] | None = None
     compile: bool = False
     deterministic: bool = False
+    decode: Literal["workers", "device"] = "workers"
     executor: Literal["local", "ray"] = "local"
     ray_address: str | None = None
     log_steps: Annotated[int, Field(ge=1)] = 50
@@ -382,6 +384,8 @@ def _check(study: Study) -> None:
         raise InputError("architectures, train_settings, seeds: expected at least one each, or pretrained weights")
     if file.architectures and file.data.train is None:
         raise InputError("data.train: expected images to train on, found none")
+    packed_px = None if file.data.packed is None else file.data.packed_px
+    _checked("computing", lambda: pixels_from(packed_px, file.computing.decode))
     for name in file.settings:
         if name in ("original", PRETRAINED, NONE):
             raise InputError(f"settings.{name}: expected a name of your own")
@@ -437,7 +441,8 @@ def require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         for name, facts in dict(before.get("transfer") or {}).items()
         if name in now["transfer"]
     ]
-    pairs.append(("computing.precision", before["computing"]["precision"], now["computing"]["precision"]))
+    for name in ("precision", "decode"):
+        pairs.append((f"computing.{name}", before["computing"][name], now["computing"][name]))
     for key, theirs, ours in pairs:
         if isinstance(theirs, dict) and isinstance(ours, dict):
             inner = next((name for name in ours if theirs.get(name) != ours[name]), None)

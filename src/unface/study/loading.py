@@ -1,6 +1,7 @@
 """Batches for training and for evaluating, read by worker processes."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from unface.errors import ImageError, one_line
+from unface.images import decode
 from unface.study.packed import process_context
 from unface.study.reading import ViewReader
 from unface.study.views import TrainingView, evaluation_view
@@ -48,25 +51,85 @@ class Schedule:
         return self._order[1][place * self.batch : (place + 1) * self.batch]
 
 
+@dataclass(frozen=True)
+class _Coded:
+    """An image of a batch that the device is to decode: its place, its name, its file's length, and what is shown."""
+
+    place: int
+    image_id: str
+    size: int
+    view: TrainingView
+
+
+_Read = tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[_Coded]]
+"""The views of a batch, where those of coded images are not there yet; labels; the files of these, joined; and they."""
+
+
 class _TrainingSet(Dataset[Any]):
     """Whole batches by (epoch, indices)."""
 
-    def __init__(self, reader: ViewReader, px: int, seed: int) -> None:
-        self._reader, self._px, self._seed = reader, px, seed
+    def __init__(self, reader: ViewReader, px: int, seed: int, decodes: bool) -> None:
+        self._reader, self._px, self._seed, self._decodes = reader, px, seed, decodes
         self._keys = reader.images.keys
 
-    def __getitem__(self, asked: tuple[int, Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, asked: tuple[int, Sequence[int]]) -> _Read:
         epoch, indices = asked
-        views = torch.stack([self._view(epoch, index) for index in indices])
-        return views, torch.from_numpy(self._reader.images.labels[list(indices)])
+        views = torch.empty((len(indices), self._px, self._px, 3), dtype=torch.uint8)
+        coded, files = [], []
+        for place, index in enumerate(indices):
+            view = TrainingView(self._px, self._seed, epoch, int(self._keys[index]))
+            file = None if self._decodes else self._reader.jpeg(index)
+            if file is None:
+                views[place] = view.of(self._reader.read(index, view.rows)[0][0])
+            else:
+                coded.append(_Coded(place, self._reader.images.image_ids[index].as_py(), len(file), view))
+                files.append(file)
+        joined = torch.from_numpy(np.frombuffer(b"".join(files), np.uint8).copy())
+        return views, torch.from_numpy(self._reader.images.labels[list(indices)]), joined, coded
 
-    def _view(self, epoch: int, index: int) -> torch.Tensor:
-        view = TrainingView(self._px, self._seed, epoch, int(self._keys[index]))
-        return view.of(self._reader.read(index, view.rows)[0][0])
+
+def _decoded_on(device: torch.device, batch: _Read) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch whose images are all decoded; on that device, if it had to decode one."""
+    views, labels, joined, coded = batch
+    if not coded:
+        return views, labels
+    views = views.to(device, non_blocking=True)
+    files = list(torch.split(joined, [each.size for each in coded]))
+    for each, planes in zip(coded, _planes_on(device, files, coded), strict=True):
+        views[each.place] = each.view.of_planes(planes)
+    return views, labels
+
+
+def _planes_on(device: torch.device, files: list[torch.Tensor], coded: Sequence[_Coded]) -> list[torch.Tensor]:
+    """Images decoded by TorchCodec on a device, uint8, shape (3, H, W); by ourselves where that refuses one."""
+    from torchcodec.decoders import decode_jpeg  # type: ignore[attr-defined]  # it lists its names nowhere
+
+    try:
+        planes: list[torch.Tensor] = list(decode_jpeg(files, mode="RGB", device=device))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        planes = [_planes(file, each) for file, each in zip(files, coded, strict=True)]
+    return planes
+
+
+def _planes(file: torch.Tensor, coded: _Coded) -> torch.Tensor:
+    try:
+        return torch.from_numpy(decode(file.numpy().tobytes()).rgb().copy()).permute(2, 0, 1)
+    except ImageError as error:
+        raise ImageError(f"{one_line(coded.image_id)}: {error}") from error
 
 
 def training_batches(
-    reader: ViewReader, px: int, schedule: Schedule, steps: range, rank: int, world_size: int, workers: int, pin: bool
+    reader: ViewReader,
+    px: int,
+    schedule: Schedule,
+    steps: range,
+    rank: int,
+    world_size: int,
+    workers: int,
+    pin: bool,
+    decoder: torch.device | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """One process's share of each step's batch.
 
@@ -79,14 +142,16 @@ def training_batches(
         world_size: Processes.
         workers: Worker processes; 0 reads here.
         pin: Whether to put the batches where a GPU reads fast.
+        decoder: The device that decodes the JPEGs of images without faces; None leaves all to the workers.
 
     Yields:
-        Views, uint8, shape (N, px, px, 3), and class indices, int64, shape (N,).
+        Views, uint8, shape (N, px, px, 3), on the decoder if there is one, and class indices, int64, shape (N,).
     """
     asked = (
         (schedule.epoch_of(step), schedule.indices(step)[rank::world_size].tolist()) for step in steps
     )  # as the loader asks for them, not before
-    return loaded(_TrainingSet(reader, px, schedule.seed), asked, workers, pin)
+    batches = loaded(_TrainingSet(reader, px, schedule.seed, decoder is None), asked, workers, pin)
+    return (_decoded_on(decoder or torch.device("cpu"), batch) for batch in batches)
 
 
 class _EvaluationSet(Dataset[Any]):

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from unface.datasets import Dataset, open_dataset
 from unface.errors import ImageError, InputError, one_line
 from unface.faces import FaceRow
-from unface.images import Photo, decode_rows
+from unface.images import Photo, decode, decode_rows, encode, upright_jpeg
+from unface.study.computing import WORKERS
 from unface.study.labelled import LabelledImages, published
 from unface.study.packed import PackedViews, pack
 from unface.study.settings import PLAIN, Setting, View
@@ -95,6 +96,31 @@ class ViewReader:
         except ImageError as error:
             raise ImageError(f"{one_line(row.image_id)}: {error}") from error
 
+    def jpeg(self, index: int) -> bytes | None:
+        """What the first setting shows of an image without faces, as a JPEG of upright colours that is not decoded yet.
+
+        Whether there is one depends on the image, not on the setting: so in all settings the same decoder shows it.
+
+        Returns:
+            The file, cleaned; None for any other image, and of a packed copy.
+
+        Raises:
+            ImageError: It cannot be read; the message names it.
+        """
+        if self._packed is not None or self.images.face_counts[index]:
+            return None
+        image_id = self.images.image_ids[index].as_py()
+        view = self.view_of(index, self.settings[0])
+        try:
+            data = (self._folders[view.folder] if view.folder else self.images.dataset).read(image_id)
+            coded = upright_jpeg(data)
+            if coded is None or view.jpeg_quality is None:
+                return coded
+            photo = decode(data)
+            return encode(photo, photo.upright(), view.jpeg_quality)
+        except ImageError as error:
+            raise ImageError(f"{one_line(image_id)}: {error}") from error
+
     def _decoded(self, row: FaceRow, views: Sequence[View], rows_of: RowsOf) -> list[RGB]:
         ours = [view for view in views if not view.folder]
         rows = rows_of if ours == [PLAIN] else _all_rows  # what hides or compresses looks farther
@@ -106,6 +132,23 @@ class ViewReader:
             else:
                 pixels[view] = show_photo(photo, row, view)
         return [pixels[view] for view in views]
+
+
+def pixels_from(packed_px: int | None, decode: str) -> str:
+    """What decides the pixels that a training sees beside the files, in words; empty where nothing does.
+
+    Args:
+        packed_px: Size of a packed copy, if there is one.
+        decode: See `unface.study.computing.Computing`.
+
+    Raises:
+        InputError: A packed copy has nothing left to decode.
+    """
+    if packed_px is None:
+        return "" if decode == WORKERS else "decoded on the device"
+    if decode != WORKERS:
+        raise InputError(f"decode: expected {WORKERS} with a packed copy, which is decoded already, got {decode}")
+    return f"packed at {packed_px} px"
 
 
 def packed_reader(

@@ -21,12 +21,12 @@ from unface.errors import InputError, UnfaceError, one_line
 from unface.predictions import PRETRAINED
 from unface.study.architectures import input_px
 from unface.study.checkpoints import load_network
-from unface.study.computing import Computing
+from unface.study.computing import WORKERS, Computing
 from unface.study.config import Finetuning, Run, Study, Work, finetunings_of, require_same
 from unface.study.evaluate import EvaluationTask, evaluate
 from unface.study.labelled import open_images, read_classes
 from unface.study.packed import process_context
-from unface.study.reading import ViewReader, in_all, packed_reader
+from unface.study.reading import ViewReader, in_all, packed_reader, pixels_from
 from unface.study.recipes import Recipe
 from unface.study.tasks import open_task
 from unface.study.tasks.task import Task
@@ -176,7 +176,7 @@ def do_run(study: Study, out: Path, run: Work, tell: Callable[[Mapping[str, floa
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FAILURE).unlink(missing_ok=True)
     micro_batch, compiled, exact = table.micro_batch, table.compile, table.deterministic
-    computing = Computing(table.device, table.precision, table.workers, micro_batch, compiled, exact)
+    computing = Computing(table.device, table.precision, table.workers, micro_batch, compiled, exact, table.decode)
     if isinstance(run, Finetuning):
         _finetune(study, out, run, computing, tell)
     else:
@@ -188,12 +188,16 @@ def _train(
 ) -> None:
     """Train a run's network, if it is not there, and evaluate it in every setting."""
     table, folder = study.file.computing, run.folder(out)
-    source = "" if study.file.data.packed is None else f"packed at {study.file.data.packed_px} px"
+    packed_px = None if study.file.data.packed is None else study.file.data.packed_px
+    source = pixels_from(packed_px, WORKERS)
     weights, recipe, training, classes = run.weights, Recipe(**_sizes(study)), None, None
     if run.seed is not None:
         recipe = study.recipe
         reader = reader_of(study, "train", study.file.train_settings).only(run.train)
-        training, classes = Training(run.architecture, reader, recipe, run.seed, None, source), reader.images.classes
+        training, classes = (
+            Training(run.architecture, reader, recipe, run.seed, None, pixels_from(packed_px, table.decode)),
+            reader.images.classes,
+        )
     judge = reader_of(study, "evaluation", study.file.eval_settings, classes=classes)  # before days of training
     if training is not None:
         pace = Pace(table.log_steps, table.checkpoint_seconds)

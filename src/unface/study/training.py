@@ -18,7 +18,7 @@ from torch import nn
 from unface.errors import InputError, UnfaceError, one_line
 from unface.study.architectures import build, input_px, learning_rate, loss_and_logits
 from unface.study.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from unface.study.computing import Computing, World, joined_world
+from unface.study.computing import DEVICE, Computing, World, joined_world
 from unface.study.evaluate import RUN_IMAGES, accuracy, predicted
 from unface.study.loading import Schedule, training_batches
 from unface.study.reading import ViewReader
@@ -71,9 +71,10 @@ class Classification:
         self, training: "Training", schedule: Schedule, steps: range, world: World, computing: Computing
     ) -> Iterator[tuple[Any, Any]]:
         """Random crops, and class indices."""
-        pin = computing.torch_device.type == "cuda"
-        reader, image_px = training.reader, training.sizes_px[0]
-        return training_batches(reader, image_px, schedule, steps, world.rank, world.size, computing.workers, pin)
+        device = computing.torch_device
+        decoder = device if computing.decode == DEVICE else None
+        reader, image_px, workers, pin = training.reader, training.sizes_px[0], computing.workers, device.type == "cuda"
+        return training_batches(reader, image_px, schedule, steps, world.rank, world.size, workers, pin, decoder)
 
     def loss(
         self, name: str, network: Any, views: Any, labels: Any, computing: Computing

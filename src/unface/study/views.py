@@ -70,7 +70,13 @@ class TrainingView:
     def of(self, pixels: RGB) -> torch.Tensor:
         """The view of an image: uint8, shape (px, px, 3)."""
         (x, y, width, height), is_flipped = self._drawn((pixels.shape[1], pixels.shape[0]))
-        view = _resize(pixels[y : y + height, x : x + width], (self.px, self.px))
+        view = _resize(_planes(pixels[y : y + height, x : x + width]), (self.px, self.px))
+        return view.flip(1) if is_flipped else view
+
+    def of_planes(self, planes: torch.Tensor) -> torch.Tensor:
+        """The same of an image that lies on any device, uint8, shape (3, H, W)."""
+        (x, y, width, height), is_flipped = self._drawn((planes.shape[2], planes.shape[1]))
+        view = _resize(planes[:, y : y + height, x : x + width], (self.px, self.px))
         return view.flip(1) if is_flipped else view
 
     @lru_cache(maxsize=1)  # noqa: B019 - an image's rows are asked for, then its view
@@ -95,12 +101,15 @@ def resize_shorter(pixels: RGB, px: int) -> torch.Tensor:
     """The image resized so that its shorter side has `px`, as torchvision's Resize does it; uint8, (H, W, 3)."""
     height, width = pixels.shape[:2]
     shorter = min(width, height)
-    return _resize(pixels, (int(px * height / shorter), int(px * width / shorter)))
+    return _resize(_planes(pixels), (int(px * height / shorter), int(px * width / shorter)))
 
 
-def _resize(pixels: RGB, size_hw: tuple[int, int]) -> torch.Tensor:
+def _planes(pixels: RGB) -> torch.Tensor:
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
+
+
+def _resize(planes: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
     """Bilinear with antialiasing, like Pillow's to within two of 256 levels, three times as fast."""
-    planes = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
     resized: torch.Tensor = functional.resize(planes, list(size_hw), antialias=True)
     return resized.permute(1, 2, 0)
 
