@@ -1,10 +1,11 @@
 """Compare unface with deface 1.5.0 in one session: speed, recall, false alarms, false-positive area.
 
-    python benchmarks/versus_deface.py --data DIR [--rounds 5] [--unface DIR/bin] [--deface DIR/bin] [--results FILE]
+    python benchmarks/versus_deface.py --data DIR [--rounds 5] [--copies 1] [--unface DIR/bin] [--deface DIR/bin]
 
 deface gets an environment of its own (from the package index, with onnxruntime) and its default settings; so should
 unface, since packages that it does not need may make its start longer. The commands work on the same files and cores,
-in turns; each round gives one ratio, but for a first one, in which modules are compiled. Start-up is part of all times.
+in turns; each round gives one ratio, but for a first one, in which modules are compiled. Start-up is part of all times;
+with more copies of each file it weighs less.
 """
 
 import argparse
@@ -62,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("UNFACE_TEST_DATA"))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--copies", type=int, default=1, help="of each file, for the speed of the commands")
     parser.add_argument("--results", type=Path, help="Markdown file to write")
     parser.add_argument("--deface", type=Path, help="folder of programs of an environment that has deface already")
     parser.add_argument("--unface", type=Path, help="folder of programs of an environment that has unface alone")
@@ -76,9 +78,10 @@ def main() -> None:
             [
                 f"# unface {__version__} against {DEFACE}",
                 "",
-                f"Command: `python benchmarks/versus_deface.py --rounds {options.rounds}`; {machine()}.",
+                f"Command: `python benchmarks/versus_deface.py --rounds {options.rounds} --copies {options.copies}`; "
+                f"{machine()}.",
                 "",
-                *speed(options.data, ours, environment, Path(folder), options.rounds),
+                *speed(options.data, ours, environment, Path(folder), options.rounds, options.copies),
                 "",
                 *one_thread(options.data, environment, Path(folder), options.rounds),
                 "",
@@ -108,21 +111,24 @@ def deface_environment(folder: Path) -> Path:
     return place / "bin"
 
 
-def speed(data: Path, ours: Path, environment: Path, folder: Path, rounds: int) -> list[str]:
+def speed(data: Path, ours: Path, environment: Path, folder: Path, rounds: int, copies: int) -> list[str]:
     """Images per second of the commands, in turns."""
-    images = sorted((data / "imagenet_val" / "images").iterdir())
+    originals = sorted((data / "imagenet_val" / "images").iterdir())
+    images = [(original, f"{copy}-{original.name}") for copy in range(copies) for original in originals]
     unface = [str(ours / "unface")]
     commands = {
         "`unface detect`": [*unface, "detect", str(folder / "source"), "-o", str(folder / "output" / "faces.parquet")],
         "`unface run` (verify and report included)": [*unface, "run", str(folder / "source"), str(folder / "output")],
-        "`deface`": [str(environment / "deface"), *(str(folder / "source" / path.name) for path in images)],
+        "`deface`": [str(environment / "deface"), *(str(folder / "source" / copied) for _, copied in images)],
     }
     rates: dict[str, list[float]] = {name: [] for name in commands}
     for turn in range(rounds + 1):
         for name, command in commands.items():
             for path in (folder / "source", folder / "output"):
                 shutil.rmtree(path, ignore_errors=True)
-            shutil.copytree(images[0].parent, folder / "source")
+            (folder / "source").mkdir()
+            for original, copied in images:
+                shutil.copyfile(original, folder / "source" / copied)
             if "detect" in command:
                 (folder / "output").mkdir()
             taken = seconds(command, {0, 1, 3})
