@@ -177,6 +177,8 @@ def test_an_empty_source(tmp_path):
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "notes.txt").touch()
     assert_one_line(unface("run", tmp_path / "src", tmp_path / "out"), 2, "expected images, found none (1 files")
+    write_image(tmp_path / "other" / "a.png")
+    assert unface("run", tmp_path / "other", tmp_path / "out").returncode == 0  # the folder is still free
 
 
 def test_a_destination_with_other_files(tmp_path, src):

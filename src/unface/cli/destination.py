@@ -71,7 +71,7 @@ def _difference(dst: Path, config: Mapping[str, Any]) -> str:
         return ""
     if not dst.is_dir():
         raise InputError(f"{one_line(str(dst))}: expected an output folder, got a file")
-    if not any(dst.iterdir()):
+    if all(path.name == ".unface" for path in dst.iterdir()):  # nothing was done: work begins after `run.json`
         return ""
     before = read_record(dst)
     if before is None:
