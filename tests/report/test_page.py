@@ -135,6 +135,12 @@ def test_key_numbers_are_those_of_the_tables(whole):
     assert (numbers["Time"], numbers["Images per second"]) == ("5.0", "2.00")
 
 
+def test_what_an_earlier_run_did_is_in_no_rate(output):
+    stages = {"detect": {"images": 10, "resumed": 4, "failures": {}, "seconds": 2.0, "images_per_second": 3.0}}
+    numbers = read_page(output.run(stages=stages)).key_numbers()
+    assert (numbers["Time"], numbers["Images per second"]) == ("2.0", "–")
+
+
 def test_histograms_are_those_of_the_tables(whole):
     page = read_page(whole)
     faces = pd.read_parquet(whole.path / "faces.parquet")

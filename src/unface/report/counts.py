@@ -21,7 +21,7 @@ CLASSES_LISTED = 100
 
 
 class KeyNumbers(NamedTuple):
-    """The run in numbers; None for what is not known."""
+    """The run in numbers; None for what is not known: a rate, where an earlier run did a part of the images."""
 
     images: int | None
     with_faces: int | None
@@ -48,10 +48,12 @@ def key_numbers(folder: Folder) -> KeyNumbers:
         failed: int | None = max(images - published, 0)
     else:
         failed = None if folder.failures is None else pc.count_distinct(folder.failures["image_id"]).as_py()
-    seconds = [folder.run.number("stages", name, "seconds") for name in folder.run.mapping("stages")]
+    stages = list(folder.run.mapping("stages"))
+    seconds = [folder.run.number("stages", name, "seconds") for name in stages]
+    is_resumed = any(folder.run.number("stages", name, "resumed") for name in stages)
     known_seconds = [value for value in seconds if value is not None]
     total = sum(known_seconds) if known_seconds else None
-    rate = images / total if images and total else None
+    rate = images / total if images and total and not is_resumed else None
     return KeyNumbers(images, with_faces, faces, published, failed, total, rate)
 
 
