@@ -239,6 +239,10 @@ def test_another_study_is_refused(squares, undisturbed):
     own = MATRIX + '\n[settings.red]\nmethod = "overlay"\ncolor = "#ff0001"\n'
     done = unface("study", "run", write_study(squares, own, 3), "-o", undisturbed)
     assert "was made with settings.train.red.obfuscation" in done.stderr
+    path = write_study(squares, MATRIX, 3)
+    path.write_text(path.read_text().replace("workers = 0", 'workers = 0\ndecode = "device"'))
+    done = unface("study", "run", path, "-o", undisturbed)
+    assert "was made with computing.decode 'workers', this study has 'device'" in done.stderr
     assert digests(undisturbed) == before
 
 
@@ -274,6 +278,14 @@ def test_a_record_that_no_study_wrote_is_refused(squares, tmp_path, record):
     assert "study.json: expected what a study wrote, got something else" in done.stderr
     assert done.stderr.count("\n") == 1
     assert (tmp_path / "study.json").read_text() == record
+
+
+def test_a_packed_copy_leaves_nothing_to_decode(squares, tmp_path):
+    text = write_study(squares, MATRIX).read_text()
+    text = text.replace("[data]", '[data]\npacked = "packed"').replace("workers = 0", 'decode = "device"')
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(InputError, match=r"bad\.toml: computing: decode: expected workers with a packed copy"):
+        read_study(tmp_path / "bad.toml")
 
 
 def test_packed_images_give_the_same_predictions(squares, undisturbed, tmp_path):

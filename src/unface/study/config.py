@@ -441,8 +441,9 @@ def require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         for name, facts in dict(before.get("transfer") or {}).items()
         if name in now["transfer"]
     ]
-    for name in ("precision", "decode"):
-        pairs.append((f"computing.{name}", before["computing"][name], now["computing"][name]))
+    pairs.append(("computing.precision", before["computing"]["precision"], now["computing"]["precision"]))
+    decoded = before["computing"].get("decode", "workers")  # older studies do not tell
+    pairs.append(("computing.decode", decoded, now["computing"]["decode"]))
     for key, theirs, ours in pairs:
         if isinstance(theirs, dict) and isinstance(ours, dict):
             inner = next((name for name in ours if theirs.get(name) != ours[name]), None)
