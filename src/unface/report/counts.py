@@ -48,9 +48,9 @@ def key_numbers(folder: Folder) -> KeyNumbers:
         failed: int | None = max(images - published, 0)
     else:
         failed = None if folder.failures is None else pc.count_distinct(folder.failures["image_id"]).as_py()
-    stages = list(folder.run.mapping("stages"))
-    seconds = [folder.run.number("stages", name, "seconds") for name in stages]
-    is_resumed = any(folder.run.number("stages", name, "resumed") for name in stages)
+    names = list(folder.run.mapping("stages"))
+    seconds = [folder.run.number("stages", name, "seconds") for name in names]
+    is_resumed = any(folder.run.number("stages", name, "resumed") for name in names)
     known_seconds = [value for value in seconds if value is not None]
     total = sum(known_seconds) if known_seconds else None
     rate = images / total if images and total and not is_resumed else None

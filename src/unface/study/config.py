@@ -255,6 +255,11 @@ class Study:
         given = self.file.training.model_dump(exclude={"preset"}, exclude_none=True)
         return replace(PRESETS[self.file.training.preset], **given)
 
+    def pixels_from(self, decode: str) -> str:
+        """What decides pixels beside the files; see `unface.study.reading.pixels_from`."""
+        data = self.file.data
+        return pixels_from(None if data.packed is None else data.packed_px, decode)
+
     def settings_of(self, names: list[str], part: Literal["train", "evaluation"]) -> list[Setting]:
         """Settings by their names, as they are for the training or the evaluation images."""
         own = {name: self._own(name, table, part) for name, table in self.file.settings.items() if name in names}
@@ -384,8 +389,7 @@ def _check(study: Study) -> None:
         raise InputError("architectures, train_settings, seeds: expected at least one each, or pretrained weights")
     if file.architectures and file.data.train is None:
         raise InputError("data.train: expected images to train on, found none")
-    packed_px = None if file.data.packed is None else file.data.packed_px
-    _checked("computing", lambda: pixels_from(packed_px, file.computing.decode))
+    _checked("computing", lambda: study.pixels_from(file.computing.decode))
     for name in file.settings:
         if name in ("original", PRETRAINED, NONE):
             raise InputError(f"settings.{name}: expected a name of your own")

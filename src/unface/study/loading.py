@@ -13,7 +13,7 @@ from unface.errors import ImageError, one_line
 from unface.images import decode
 from unface.study.packed import process_context
 from unface.study.reading import ViewReader
-from unface.study.views import TrainingView, evaluation_view
+from unface.study.views import RGB, TrainingView, evaluation_view
 
 _SMALLEST_SHARE = 2
 """Batch normalisation needs two images in each process."""
@@ -95,27 +95,27 @@ def _decoded_on(device: torch.device, batch: _Read) -> tuple[torch.Tensor, torch
         return views, labels
     views = views.to(device, non_blocking=True)
     files = list(torch.split(joined, [each.size for each in coded]))
-    for each, planes in zip(coded, _planes_on(device, files, coded), strict=True):
-        views[each.place] = each.view.of_planes(planes)
+    for each, view in zip(coded, _views_on(device, files, coded), strict=True):
+        views[each.place] = view
     return views, labels
 
 
-def _planes_on(device: torch.device, files: list[torch.Tensor], coded: Sequence[_Coded]) -> list[torch.Tensor]:
-    """Images decoded by TorchCodec on a device, uint8, shape (3, H, W); by ourselves where that refuses one."""
+def _views_on(device: torch.device, files: list[torch.Tensor], coded: Sequence[_Coded]) -> list[torch.Tensor]:
+    """Views of images that TorchCodec decodes on a device; or the workers' decoder, where that refuses one."""
     from torchcodec.decoders import decode_jpeg  # type: ignore[attr-defined]  # it lists its names nowhere
 
     try:
-        planes: list[torch.Tensor] = list(decode_jpeg(files, mode="RGB", device=device))
+        images = decode_jpeg(files, mode="RGB", device=device)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:
-        planes = [_planes(file, each) for file, each in zip(files, coded, strict=True)]
-    return planes
+        return [each.view.of(_pixels(file, each)) for each, file in zip(coded, files, strict=True)]
+    return [each.view.of_planes(planes) for each, planes in zip(coded, images, strict=True)]
 
 
-def _planes(file: torch.Tensor, coded: _Coded) -> torch.Tensor:
+def _pixels(file: torch.Tensor, coded: _Coded) -> RGB:
     try:
-        return torch.from_numpy(decode(file.numpy().tobytes()).rgb().copy()).permute(2, 0, 1)
+        return decode(file.numpy().tobytes()).rgb()
     except ImageError as error:
         raise ImageError(f"{one_line(coded.image_id)}: {error}") from error
 

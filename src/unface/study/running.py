@@ -26,7 +26,7 @@ from unface.study.config import Finetuning, Run, Study, Work, finetunings_of, re
 from unface.study.evaluate import EvaluationTask, evaluate
 from unface.study.labelled import open_images, read_classes
 from unface.study.packed import process_context
-from unface.study.reading import ViewReader, in_all, packed_reader, pixels_from
+from unface.study.reading import ViewReader, in_all, packed_reader
 from unface.study.recipes import Recipe
 from unface.study.tasks import open_task
 from unface.study.tasks.task import Task
@@ -188,14 +188,13 @@ def _train(
 ) -> None:
     """Train a run's network, if it is not there, and evaluate it in every setting."""
     table, folder = study.file.computing, run.folder(out)
-    packed_px = None if study.file.data.packed is None else study.file.data.packed_px
-    source = pixels_from(packed_px, WORKERS)
+    source = study.pixels_from(WORKERS)
     weights, recipe, training, classes = run.weights, Recipe(**_sizes(study)), None, None
     if run.seed is not None:
         recipe = study.recipe
         reader = reader_of(study, "train", study.file.train_settings).only(run.train)
         training, classes = (
-            Training(run.architecture, reader, recipe, run.seed, None, pixels_from(packed_px, table.decode)),
+            Training(run.architecture, reader, recipe, run.seed, None, study.pixels_from(table.decode)),
             reader.images.classes,
         )
     judge = reader_of(study, "evaluation", study.file.eval_settings, classes=classes)  # before days of training
