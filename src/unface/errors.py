@@ -1,5 +1,8 @@
 """Every error that unface raises on purpose."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UnfaceError(Exception):
     """Something unface refuses or cannot do; its message is one line: what, expected, got, where."""
@@ -28,3 +31,12 @@ def one_line(error: BaseException | str) -> str:
         return text
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+@contextmanager
+def naming(image_id: str) -> Iterator[None]:
+    """Put an image's id before what an `ImageError` inside a `with` block says."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{one_line(image_id)}: {error}") from error

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import convert_bounding_box_format
 
 from unface.datasets import open_dataset
-from unface.errors import ImageError, InputError, one_line
+from unface.errors import ImageError, InputError, naming, one_line
 from unface.faces import FaceRow, Faces, face_rows, read_faces
 from unface.images import decode
 from unface.obfuscate.methods import Obfuscation, obfuscate
@@ -167,11 +167,9 @@ class ObfuscatedFolder(VisionDataset):
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """Image and class number; ImageError, with the image's id, where it cannot be read or does not fit its row."""
         image_id, target = self._ids[index], self.targets[index]
-        try:
+        with naming(image_id):
             photo = decode(self._dataset.read(image_id))
             hidden = obfuscate_photo(photo, self._row(index), self.obfuscation)
-        except ImageError as error:
-            raise ImageError(f"{one_line(image_id)}: {error}") from error
         sample: Any = Image.fromarray(replace(photo, pixels=hidden.pixels, orientation=1).rgb())
         if self.transform is not None:
             sample = self.transform(sample)

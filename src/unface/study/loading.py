@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from unface.errors import ImageError, one_line
+from unface.errors import naming
 from unface.images import decode
 from unface.study.packed import process_context
 from unface.study.reading import ViewReader
@@ -114,10 +114,8 @@ def _views_on(device: torch.device, files: list[torch.Tensor], coded: Sequence[_
 
 
 def _pixels(file: torch.Tensor, coded: _Coded) -> RGB:
-    try:
+    with naming(coded.image_id):
         return decode(file.numpy().tobytes()).rgb()
-    except ImageError as error:
-        raise ImageError(f"{one_line(coded.image_id)}: {error}") from error
 
 
 def training_batches(

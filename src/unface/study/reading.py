@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unface.datasets import Dataset, open_dataset
-from unface.errors import ImageError, InputError, one_line
+from unface.errors import InputError, naming
 from unface.faces import FaceRow
 from unface.images import Photo, decode, decode_rows, encode, upright_jpeg
 from unface.study.computing import WORKERS
@@ -91,10 +91,8 @@ class ViewReader:
         if self._packed is not None:
             return [self._packed.pixels(index, view) for view in views]
         row = self.images.row(index)
-        try:
+        with naming(row.image_id):
             return self._decoded(row, views, rows_of)
-        except ImageError as error:
-            raise ImageError(f"{one_line(row.image_id)}: {error}") from error
 
     def jpeg(self, index: int) -> bytes | None:
         """What the first setting shows of an image without faces, as a JPEG of upright colours that is not decoded yet.
@@ -111,15 +109,13 @@ class ViewReader:
             return None
         image_id = self.images.image_ids[index].as_py()
         view = self.view_of(index, self.settings[0])
-        try:
+        with naming(image_id):
             data = (self._folders[view.folder] if view.folder else self.images.dataset).read(image_id)
             coded = upright_jpeg(data)
             if coded is None or view.jpeg_quality is None:
                 return coded
             photo = decode(data)
             return encode(photo, photo.upright(), view.jpeg_quality)
-        except ImageError as error:
-            raise ImageError(f"{one_line(image_id)}: {error}") from error
 
     def _decoded(self, row: FaceRow, views: Sequence[View], rows_of: RowsOf) -> list[RGB]:
         ours = [view for view in views if not view.folder]
